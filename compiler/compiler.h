@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* The compiler's front door: ONNX file in, .mica file out. */
+#ifndef MICA_COMPILER_H
+#define MICA_COMPILER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "engine.h"
+
+/* What went wrong. `code` is also the exit code of the mica command (docs/cli.md). The text names place and remedy. */
+enum mica_err_code {
+	MICA_ERR_NONE = 0,
+	MICA_ERR_USAGE = 2,		/* option or argument */
+	MICA_ERR_FILE = 3,		/* cannot be read or written: missing, permission, disk full */
+	MICA_ERR_CORRUPT = 4,		/* .onnx, .mica, image, .npy: truncated or malformed */
+	MICA_ERR_VERSION = 5,		/* another format version */
+	MICA_ERR_UNSUPPORTED = 6,	/* operator, attribute, type */
+	MICA_ERR_SHAPE = 7,		/* tensor shape or missing dimension */
+	MICA_ERR_NO_DEVICE = 8,
+	MICA_ERR_FIRMWARE = 9,
+	MICA_ERR_DEVICE = 10,		/* the job faulted, timed out or was lost */
+	MICA_ERR_MEMORY = 11,		/* out of memory; does not fit LMEM */
+	MICA_ERR_INTERNAL = 12,		/* a bug in MICA: verifier or validator refused our own output */
+};
+struct mica_err { enum mica_err_code code; char text[1024]; };
+/* Fills err (may be NULL) unless it is already set; returns -code so that callers can `return mica_err_set(...)`. */
+int mica_err_set(struct mica_err *err, enum mica_err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+enum mica_method { MICA_METHOD_MAX, MICA_METHOD_KL, MICA_METHOD_PERCENTILE, MICA_METHOD_MSE, MICA_METHOD_NONE };
+
+/* Calibration samples: load() writes input `input`'s n f32 elements of sample `sample` (ONNX layout, preprocessed). 0 or -code with err set. */
+struct mica_calib {
+	unsigned count;
+	int (*load)(void *opaque, unsigned sample, const char *input, float *dst, size_t n, struct mica_err *err);
+	void *opaque;
+};
+
+struct mica_compile_options {
+	enum mica_dtype format;			/* E4M3, E5M2, I8, BF16, F32 */
+	enum mica_method method;
+	struct mica_calib calib;		/* count 0: none */
+	const char *qtable;			/* file or NULL: lines "operator-name FORMAT" */
+	const char *const *shapes;		/* "NAME=D,D,.." */
+	unsigned shape_count;
+	unsigned cores;				/* 1..8 */
+	uint32_t lmem;				/* bytes per core */
+	unsigned threads;			/* for calibration */
+	const char *report;			/* FILE.json or FILE.html, or NULL */
+	const char *sidecar;			/* its text, stored in the model, or NULL */
+	const char *dump_after;			/* pass name, "all", or NULL: prints the IR to stderr */
+	bool verify;				/* ir_verify after every pass */
+	void (*progress)(void *opaque, const char *stage, unsigned done, unsigned total);	/* may be NULL */
+	void *progress_opaque;
+};
+/* Defaults: e4m3, max, 1 core, 2 MiB, 1 thread. */
+void mica_compile_defaults(struct mica_compile_options *o);
+
+/* Compiles; out_path is written atomically (temporary file, rename). 0 or -code with err filled. Thread safe for different outputs. */
+int mica_compile(const char *onnx_path, const char *out_path, const struct mica_compile_options *o, struct mica_err *err);
+
+/* Names and shapes of the model's inputs after --shape, for the tool (npy checks, messages). Caller frees with mica_onnx_inputs_free. */
+struct mica_onnx_input { char *name; unsigned rank; int64_t dim[8]; };
+int mica_onnx_inputs(const char *onnx_path, const struct mica_compile_options *o, struct mica_onnx_input **list, unsigned *count, struct mica_err *err);
+void mica_onnx_inputs_free(struct mica_onnx_input *list, unsigned count);
+
+#endif /* MICA_COMPILER_H */
