@@ -1,0 +1,153 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Run test suites, a line each, and end with "N passed, N failed, N skipped" over all of them.
+# Usage: scripts/check.sh GROUP...     groups: user asan tsan guest
+#
+# A suite is a program whose output is TAP, or ends with a line "N passed, N failed, N skipped"; one that says neither
+# counts as one test. Suites are found, not listed:
+#   user   build/tests/* (cmocka), every tests/*/run.sh, scripts/lint.sh
+#   asan   the unit tests and tests/golden/run.sh in build-asan/; tsan: the unit tests in build-tsan/
+#   guest  tests/guest/run-guest-tests.sh, plain and behind an IOMMU; every tests/*/run-guest.sh
+# They run at the top of the tree with MICA (the command) and MICA_BUILD set; their output is kept in build/check/.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+cd "$MICA_TOP"
+logs=$MICA_BUILD/check
+mkdir -p "$logs"
+total_passed=0
+total_failed=0
+total_skipped=0
+suite_limit=${MICA_SUITE_TIMEOUT:-1500}
+
+# count_results LOG STATUS: set passed, failed, skipped from what a suite wrote.
+count_results() {
+	local summary planned
+	summary=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$1" | tail -n 1 || true)
+	if [ -n "$summary" ]; then
+		read -r passed _ failed _ skipped _ <<<"${summary//,/}"
+	else
+		# cmocka 1.1 reports a skip as "not ok N # SKIP".
+		skipped=$(grep -ciE '^(ok .*|not ok [0-9]+ *)# *skip' "$1" || true)
+		passed=$(grep '^ok ' "$1" | grep -cvi '# *skip' || true)
+		failed=$(grep '^not ok ' "$1" | grep -cviE '^not ok [0-9]+ *# *skip' || true)
+		planned=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$1" | awk '{ n += $1 } END { print n + 0 }')
+		# Tests that were announced and never reported have failed.
+		if [ "$planned" -gt $((passed + failed + skipped)) ]; then
+			failed=$((planned - passed - skipped))
+		fi
+		if [ $((passed + failed + skipped)) -eq 0 ] && [ "$2" -eq 0 ]; then passed=1; fi
+	fi
+	if [ "$2" -ne 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
+}
+
+# suite NAME COMMAND...: run it, count, print its line and, if it failed, what failed.
+suite() {
+	local name=$1 log status=0 start passed=0 failed=0 skipped=0 verdict=ok text child
+	shift
+	log=$logs/${name//\//-}.log
+	start=$EPOCHREALTIME
+	[ ! -t 2 ] || printf '  ...     %s\r' "$name" >&2
+	timeout -k 10 "$suite_limit" "$@" >"$log" 2>&1 </dev/null &
+	child=$!
+	MICA_CLEANUP=("kill $child 2>/dev/null; wait $child 2>/dev/null")
+	wait "$child" || status=$?
+	MICA_CLEANUP=()
+	[ "$status" -ne 124 ] || echo "not ok - stopped after $suite_limit s" >>"$log"
+	count_results "$log" "$status"
+	total_passed=$((total_passed + passed))
+	total_failed=$((total_failed + failed))
+	total_skipped=$((total_skipped + skipped))
+	text="$passed passed"
+	[[ $name != build* ]] || text=built
+	[ "$failed" -eq 0 ] || { text="$passed passed, $failed failed"; verdict=FAIL; }
+	[ "$skipped" -eq 0 ] || text+=", $skipped skipped"
+	printf '  %-7s %-28s %-36s %6.1f s\n' "$verdict" "$name" "$text" \
+		"$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { print b - a }')"
+	[ "$verdict" = ok ] || show_failure "$log"
+}
+
+show_failure() {
+	if grep '^not ok ' "$1" | grep -qviE '^not ok [0-9]+ *# *skip'; then
+		grep -A 4 '^not ok ' "$1" | head -n 30 | sed 's/^/          /'
+	else
+		tail -n 15 "$1" | sed 's/^/          /'
+	fi
+	echo "          all of it: ${1#"$MICA_TOP"/}"
+}
+
+# build NAME TARGET...: build for a group; a failed build is a failed test and skips what depends on it.
+build() {
+	local name=$1 before=$total_failed
+	shift
+	suite "$name" make "$@"
+	[ "$total_failed" -eq "$before" ] || return 1
+	# Building is no test: only its failure counts.
+	total_passed=$((total_passed - 1))
+}
+
+unit_tests() {
+	local prefix=$1 dir=$2 test
+	for test in "$dir"/tests/*; do
+		if [ -x "$test" ] && [ -e "tests/unit/$(basename "$test").c" ]; then
+			suite "$prefix$(basename "$test")" "$test"
+		fi
+	done
+}
+
+# golden DIR: expected-output tests with the command of that build.
+scripts_named() {
+	local file
+	for file in tests/*/"$1"; do
+		[ ! -x "$file" ] || suite "$(basename "$(dirname "$file")")${2:-}" "$file"
+	done
+}
+
+use_build() {
+	export MICA_BUILD=$MICA_TOP/$1 MICA=$MICA_TOP/$1/mica
+}
+
+group_user() {
+	use_build build
+	build build all tests || return 0
+	unit_tests unit/ build
+	scripts_named run.sh
+	suite lint scripts/lint.sh
+}
+
+group_asan() {
+	export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
+	build build-asan SAN=1 all tests || return 0
+	use_build build-asan
+	unit_tests asan/ build-asan
+	[ ! -x tests/golden/run.sh ] || suite asan/golden tests/golden/run.sh
+	use_build build
+	unset ASAN_OPTIONS UBSAN_OPTIONS
+}
+
+group_tsan() {
+	export TSAN_OPTIONS=halt_on_error=0
+	build build-tsan SAN=thread all tests || return 0
+	use_build build-tsan
+	unit_tests tsan/ build-tsan
+	use_build build
+	unset TSAN_OPTIONS
+}
+
+group_guest() {
+	use_build build
+	build build-device device || return 0
+	suite guest tests/guest/run-guest-tests.sh
+	suite guest-iommu tests/guest/run-guest-tests.sh --iommu
+	scripts_named run-guest.sh
+}
+
+export CMOCKA_MESSAGE_OUTPUT=TAP
+for group in "$@"; do
+	case $group in
+	user | asan | tsan | guest) "group_$group" ;;
+	*) die "unknown group '$group' (user, asan, tsan, guest)" ;;
+	esac
+done
+echo "$total_passed passed, $total_failed failed, $total_skipped skipped"
+[ "$total_failed" -eq 0 ]
