@@ -116,13 +116,14 @@ group_user() {
 }
 
 group_asan() {
+	export MICA_STREAMS=600 # the full ten thousand run without sanitizers
 	export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 	build build-asan SAN=1 all tests || return 0
 	use_build build-asan
 	unit_tests asan/ build-asan
 	[ ! -x tests/golden/run.sh ] || suite asan/golden tests/golden/run.sh
 	use_build build
-	unset ASAN_OPTIONS UBSAN_OPTIONS
+	unset ASAN_OPTIONS UBSAN_OPTIONS MICA_STREAMS
 }
 
 group_tsan() {

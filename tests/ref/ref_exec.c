@@ -86,13 +86,23 @@ static float act(int code, float x, float alpha, float beta)
 /* ---- multiply-accumulate ---- */
 
 static float fz(float x) { return fpclassify(x) == FP_SUBNORMAL ? copysignf(0, x) : x; }
+/* fz(fma()): tiny is decided after rounding with an unbounded exponent, so just below 2^-126 the exact sum is looked at. */
+static float fz_fma(float a, float w, float acc)
+{
+	float r = fmaf(a, w, acc);
+
+	if (fabsf(r) == 0x1p-126f && fabs((double)a * w + acc) < 0x1p-126 * (1 - 0x1p-25))
+		return copysignf(0, r);
+	return fz(r);
+}
 static float mac_operand(float x, int dtype) { return dtype == MICA_BF16 ? fz(x) : x; }
 
 static float mac_float(const float *a, const float *w, size_t k, float acc)
 {
+	acc = fz(acc);
 	for (size_t i = 0; i < k; i += 2) {
-		acc = fz(fmaf(i + 1 < k ? a[i + 1] : 0.0f, i + 1 < k ? w[i + 1] : 0.0f, acc));
-		acc = fz(fmaf(a[i], w[i], acc));
+		acc = fz_fma(i + 1 < k ? a[i + 1] : 0.0f, i + 1 < k ? w[i + 1] : 0.0f, acc);
+		acc = fz_fma(a[i], w[i], acc);
 	}
 	return acc;
 }
@@ -161,6 +171,8 @@ static void conv_pixel(const struct mica_pkt_conv *c, const struct ref_mem *m, u
 	} else {
 		f = (c->src.dtype == MICA_F32 ? mac_f32 : mac_float)(a, w, kk, from ? fword(accp, 0) : 0.0f);
 		memcpy(&raw, &f, 4);
+		if (isnan(f))
+			raw = 0x7fc00000;
 	}
 	free(a);
 	free(w);
