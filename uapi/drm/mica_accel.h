@@ -3,8 +3,8 @@
  * The MICA accel driver's interface to user space: ioctls of /dev/accel/accelN and its io_uring command.
  *
  * Rules of evolution: a struct only grows at its end, and an old size means zeroes; flags, pads and reserved fields that
- * are not defined must be zero and are refused otherwise (EINVAL); arrays carry their element's stride. Pointers to user
- * memory are __u64. Timeouts are absolute, CLOCK_MONOTONIC, nanoseconds.
+ * are not defined must be zero and are refused otherwise (EINVAL); arrays carry their element's stride, a multiple of 8 up
+ * to 4096. Fields marked out are ignored on the way in. Pointers to user memory are __u64. Timeouts are absolute, CLOCK_MONOTONIC, nanoseconds.
  *
  * Errors by meaning: EINVAL argument, EFAULT pointer, ENOENT no such handle, context or syncobj, ENODEV the device is gone,
  * EIO it is wedged or the job faulted, ETIME a wait ran out, ECANCELED the context lost its work in a reset, ENOSPC no
@@ -116,6 +116,7 @@ struct drm_mica_ctx_create {
 	__u32 ctx_id;			/* out, >= 1 */
 	__u32 pad;
 };
+/* CTX_DESTROY cancels the context's jobs (ECANCELED). */
 struct drm_mica_ctx_destroy {
 	__u32 ctx_id;
 	__u32 pad;
@@ -128,7 +129,10 @@ struct drm_mica_stream {
 	__u64 offset;
 };
 
-/* A memory range that commands name by its index (MICA_SEG_* of mica/isa.h). */
+/*
+ * A memory range that commands name by its index (MICA_SEG_* of mica/isa.h). An entry of all zeroes is an index that the
+ * job does not use: any access to it faults. Every other entry of size 0 is refused.
+ */
 #define DRM_MICA_SEGMENT_WRITE	(1 << 0)	/* commands may write it */
 #define DRM_MICA_SEGMENT_VA	(1 << 1)	/* handle 0, offset is a device address: neither checked nor kept alive nor synchronized by the kernel; the MMU decides */
 struct drm_mica_segment {

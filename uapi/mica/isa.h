@@ -184,8 +184,13 @@ struct mica_layer_stats {
 	__u64 macs;
 };
 
-#define MICA_ASSERT_SIZE(type, size)	_Static_assert(sizeof(type) == (size), #type " has another size")
-#define MICA_ASSERT_AT(type, member, off) _Static_assert(offsetof(type, member) == (off), #type "." #member " moved")
+#ifdef __cplusplus	/* libmica's header includes this one */
+#define MICA_STATIC_ASSERT	static_assert
+#else
+#define MICA_STATIC_ASSERT	_Static_assert
+#endif
+#define MICA_ASSERT_SIZE(type, size)	MICA_STATIC_ASSERT(sizeof(type) == (size), #type " has another size")
+#define MICA_ASSERT_AT(type, member, off) MICA_STATIC_ASSERT(offsetof(type, member) == (off), #type "." #member " moved")
 MICA_ASSERT_SIZE(struct mica_pkt_hdr, 32);
 MICA_ASSERT_AT(struct mica_pkt_hdr, layer, 2);
 MICA_ASSERT_AT(struct mica_pkt_hdr, wait, 8);

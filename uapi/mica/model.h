@@ -2,6 +2,9 @@
 /*
  * Frame of a compiled model (.mica): this header, `meta_size` bytes of mica.Model (model.proto), then the weights blob
  * (segment 0) at blob_offset, a multiple of 64. Little endian. Contract between compiler and SDK.
+ *
+ * magic, version and header_crc stay where they are in all versions, so that damage and another version can be told
+ * apart: only when header_crc holds is the version believed.
  */
 #ifndef MICA_MODEL_H
 #define MICA_MODEL_H
