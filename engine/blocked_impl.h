@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The blocked product that CONV and MATMUL share: activations lie widened in an image (or rows), tiles of up to P pixels
+ * times B blocks of 16 channels go through a kernel, then through the epilogue. Work is cut into items of several tiles
+ * by some channel blocks; who does which is open and does not show.
+ */
+#ifndef MICA_BLOCKED_IMPL_H
+#define MICA_BLOCKED_IMPL_H
+
+#include "epilogue_impl.h"
+#include "mac_impl.h"
+#if VL == 16
+#include "gemm_avx512_impl.h"
+#else
+#include "gemm_generic_impl.h"
+#endif
+
+#define BLOCKED_MAX_BYTES	(64u << 20)	/* of an image, of a thread's scratch; beyond that: conv_slow_impl.h */
+#define BLOCKED_MAX_TAPS	4096u
+#define ITEM_BYTES		(256u * 1024)	/* of activations that an item keeps in the second-level cache */
+#define ITEM_MAX_PIXELS		512u
+#define ITEM_MIN_MACS		(1u << 17)	/* packets below twice that stay on the caller's thread */
+
+struct blocked {
+	struct exec *x;
+	struct epilogue epi;
+	enum mac_class cls;
+	bool flush, acc_in;
+
+	/* Problem: groups (batches) of pixels x cout over k_len products in `steps` steps of v. */
+	uint32_t groups, cout, blocks;
+	uint32_t out_n, out_h, out_w;
+	uint32_t k_len, v;
+	size_t steps;
+
+	/* Activations: image[n][row][column][channel]; one pixel's products lie at the taps. */
+	uint8_t *image;
+	size_t group_bytes, pixel_bytes, row_bytes, image_bytes;	/* to the next group, output column, row, n */
+	size_t *tap;
+	uint32_t taps;
+	size_t tap_steps;
+
+	/* The same, gathered for each item into rows of panel_lda bytes when steps do not fall on taps. */
+	bool panel;
+	size_t panel_lda;
+	uint32_t run_count, run_cols;	/* runs of bytes of a pixel, run_cols of them to a row of the kernel */
+	size_t run_bytes, run_col_step, run_row_step;
+
+	/* Weights: packed codes, [groups][blocks][steps][16][v]. */
+	const uint8_t *weights;
+	size_t block_bytes, weights_group_bytes;
+	unsigned wdtype;
+	bool widens;
+	bool few;			/* one or two pixels: widened in registers instead */
+	struct widen wide_w;
+
+	/* Integers: what accumulators start from, by channel and, for MATMUL, by pixel. */
+	const int32_t *init;
+	const int32_t *row_add;		/* [group][pixel], or NULL */
+	size_t param_group, init_group;	/* entries of params and of init to a group */
+
+	/* Results: byte offsets in LMEM. */
+	uint64_t dst, res;
+	uint64_t dst_group, dst_n, dst_h, dst_w, dst_c;
+	uint64_t res_group, res_n, res_h, res_w, res_c;
+	uint8_t *acc;			/* MICA_ACC_*: [pixel][acc_pitch] */
+	size_t acc_pitch;
+
+	/* Tiling. */
+	bool flat;			/* pixels follow each other across rows */
+	uint32_t p, b, row_tiles;
+	uint64_t tiles, tiles_per_item;
+	uint32_t group_parts, parts, splits;	/* parts: runs of b blocks, of a group and of all; splits of them to items */
+	size_t scratch_w, scratch_panel;
+};
+
+struct tile {
+	uint64_t pixel;			/* first, of out_n * out_h * out_w */
+	uint32_t count;
+	const uint8_t *a;
+	size_t lda;
+};
+
+static uint64_t image_offset(const struct blocked *o, uint64_t pixel)
+{
+	uint64_t ow = pixel % o->out_w, row = pixel / o->out_w;
+
+	return row / o->out_h * o->image_bytes + row % o->out_h * o->row_bytes + ow * o->pixel_bytes;
+}
+
+static void tile_at(const struct blocked *o, uint64_t index, struct tile *t)
+{
+	uint64_t end = (uint64_t)o->out_n * o->out_h * o->out_w;
+
+	if (o->flat) {
+		t->pixel = index * o->p;
+	} else {
+		t->pixel = index / o->row_tiles * o->out_w + index % o->row_tiles * o->p;
+		end = (index / o->row_tiles + 1) * o->out_w;
+	}
+	t->count = end - t->pixel < o->p ? (uint32_t)(end - t->pixel) : o->p;
+}
+
+/* ---- Panels ------------------------------------------------------------------------------------------------------------ */
+
+VINL void copy_run(uint8_t *dst, const uint8_t *src, size_t n)
+{
+#if VL == 16
+	for (; n > 64; n -= 64, dst += 64, src += 64)
+		_mm512_storeu_si512(dst, _mm512_loadu_si512(src));
+	_mm512_mask_storeu_epi8(dst, ~0ull >> (64 - n), _mm512_maskz_loadu_epi8(~0ull >> (64 - n), src));
+#else
+	memcpy(dst, src, n);
+#endif
+}
+
+/* Rows of all products of the item's pixels; beyond K they hold the code of 0. */
+static void fill_panel(const struct blocked *o, uint64_t first, uint64_t last, uint32_t g, uint8_t *panel)
+{
+	size_t used = o->run_count * o->run_bytes, whole = o->steps * o->v * gemm_a_elem(o->cls);
+
+	for (uint64_t pixel = first; pixel < last; pixel++, panel += o->panel_lda) {
+		const uint8_t *src = o->image + image_offset(o, pixel) + g * o->group_bytes;
+		uint8_t *dst = panel;
+
+		for (uint32_t i = 0; i < o->run_count; i += o->run_cols, src += o->run_row_step)
+			for (uint32_t j = 0; j < o->run_cols; j++, dst += o->run_bytes)
+				copy_run(dst, src + j * o->run_col_step, o->run_bytes);
+		if (used < whole && o->cls == MAC_I8 && gemm_a_elem(MAC_I8) == 1)
+			memset(dst, gemm_i8_code(0), whole - used);
+		else if (used < whole)
+			memset(dst, 0, whole - used);
+	}
+}
+
+/* ---- Tiles ------------------------------------------------------------------------------------------------------------- */
+
+/* One run of `nb` blocks of a group: what its tiles have in common. */
+struct part {
+	uint32_t g, block, nb;
+	uint32_t channels;		/* that exist */
+	const uint8_t *w;
+	size_t ldw;
+	int32_t start[16 * GEMM_MAX_B];	/* integers only */
+};
+
+static void part_weights(const struct blocked *o, struct part *t, uint8_t *scratch)
+{
+	const uint8_t *packed = o->weights + t->g * o->weights_group_bytes + t->block * o->block_bytes;
+
+	t->w = packed;
+	t->ldw = o->block_bytes;
+	if (!o->widens)
+		return;
+	t->w = scratch;
+	t->ldw = o->steps * gemm_w_step(o->cls);
+	for (uint32_t j = 0; j < t->nb; j++)
+		gemm_widen_w(&o->wide_w, o->wdtype, packed + j * o->block_bytes, o->steps, o->k_len, scratch + j * t->ldw);
+}
+
+static void part_start(const struct blocked *o, struct part *t)
+{
+	if (o->cls != MAC_I8)
+		return;
+	for (uint32_t j = 0; j < t->nb; j++) {
+		gemm_bias(t->w + j * t->ldw, o->steps, t->start + j * 16);
+		for (uint32_t l = 0; l < 16 && o->init && !o->acc_in; l++)
+			t->start[j * 16 + l] = vi_add1(t->start[j * 16 + l],
+						       o->init[t->g * o->init_group + (t->block + j) * 16 + l]);
+	}
+}
+
+static uint8_t *acc_at(const struct blocked *o, const struct part *t, uint64_t pixel)
+{
+	return o->acc + (pixel * o->acc_pitch + t->g * o->param_group + t->block * 16) * 4;
+}
+
+/* Floats start from +0 or the buffer, integers from start[] plus the buffer or plus the pixel's share. */
+static void tile_start(const struct blocked *o, const struct part *t, const struct tile *at, uint32_t *acc)
+{
+	uint32_t width = t->nb * 16;
+	uint64_t pixels = (uint64_t)o->out_n * o->out_h * o->out_w;
+
+	if (o->cls != MAC_I8 && !o->acc_in)
+		return;		/* run_tile has the kernel start from zero */
+	if (o->cls != MAC_I8)
+		memset(acc, 0, (size_t)at->count * width * 4);
+	for (uint32_t i = 0; i < at->count; i++, acc += width) {
+		if (o->cls == MAC_I8)
+			memcpy(acc, t->start, width * 4);
+		if (o->cls == MAC_I8 && o->row_add)
+			for (uint32_t c = 0; c < width; c++)
+				acc[c] += (uint32_t)o->row_add[t->g * pixels + at->pixel + i];
+		if (!o->acc_in)
+			continue;
+		for (uint32_t c = 0; c < t->channels; c++) {
+			uint32_t word;
+
+			memcpy(&word, acc_at(o, t, at->pixel + i) + c * 4, 4);
+			acc[c] = o->cls == MAC_I8 ? acc[c] + word : word;
+		}
+		if (o->cls == MAC_FLOAT)
+			flush_array((float *)acc, width);
+	}
+}
+
+static void tile_raw(const struct blocked *o, const struct part *t, const struct tile *at, const uint32_t *acc)
+{
+	for (uint32_t i = 0; i < at->count; i++)
+		epi_raw(o->epi.integer, acc + i * t->nb * 16, t->channels, acc_at(o, t, at->pixel + i));
+}
+
+/* Row by row, since a tile of flat pixels may go on in the next row. */
+static void tile_finish(const struct blocked *o, const struct part *t, const struct tile *at, const uint32_t *acc)
+{
+	uint64_t ow = at->pixel % o->out_w, row = at->pixel / o->out_w, oh = row % o->out_h, n = row / o->out_h;
+	uint8_t *dst = o->x->lmem + o->dst + t->g * o->dst_group + t->block * 16 * o->dst_c;
+	const uint8_t *res = o->x->lmem + o->res + t->g * o->res_group + t->block * 16 * o->res_c;
+	struct epi_span s = {
+		.acc_step = t->nb * 64, .channel = t->g * o->param_group + t->block * 16, .n = t->channels,
+		.dst_step = o->dst_w, .res_step = o->res_w, .dst_c = (uint32_t)o->dst_c, .res_c = (uint32_t)o->res_c,
+	};
+
+	for (uint32_t i = 0; i < at->count; i += (uint32_t)s.pixels) {
+		s.acc = acc + (size_t)i * t->nb * 16;
+		s.pixels = o->out_w - ow < at->count - i ? o->out_w - ow : at->count - i;
+		s.dst = dst + n * o->dst_n + oh * o->dst_h + ow * o->dst_w;
+		s.res = res + n * o->res_n + oh * o->res_h + ow * o->res_w;
+		epi_run(&o->epi, &s);
+		ow = 0;
+		if (++oh == o->out_h) {
+			oh = 0;
+			n++;
+		}
+	}
+}
+
+static void run_tile(const struct blocked *o, const struct part *t, const struct tile *at, uint32_t *acc)
+{
+	static const size_t no_tap[1] = { 0 };
+	struct gemm g = {
+		.a = at->a, .lda = at->lda, .w = t->w, .ldw = t->ldw, .acc = acc, .flush = o->flush,
+		.zero = o->cls != MAC_I8 && !o->acc_in,
+		.tap = o->panel ? no_tap : o->tap, .taps = o->panel ? 1 : o->taps,
+		.steps = o->panel ? o->steps : o->tap_steps,
+	};
+
+	tile_start(o, t, at, acc);
+	if (o->few) {
+		gemm_few(&o->wide_w, &g, at->count, t->nb, o->k_len % 2);
+	} else if (o->flush) {
+		unsigned saved = flush_enter(true);
+
+		gemm_table[o->cls][t->nb][at->count](&g);
+		flush_leave(saved);
+	} else {
+		gemm_table[o->cls][t->nb][at->count](&g);
+	}
+	if (o->epi.raw)
+		tile_raw(o, t, at, acc);
+	else
+		tile_finish(o, t, at, acc);
+}
+
+/* ---- Items ------------------------------------------------------------------------------------------------------------- */
+
+static void run_part(const struct blocked *o, struct part *t, uint64_t first, uint64_t last, uint8_t *scratch,
+		     const uint8_t *panel)
+{
+	uint32_t acc[GEMM_MAX_P * GEMM_MAX_B * 16] __attribute__((aligned(64)));
+	uint64_t base;
+	struct tile at;
+
+	part_weights(o, t, scratch);
+	part_start(o, t);
+	tile_at(o, first, &at);
+	base = at.pixel;
+	for (uint64_t i = first; i < last; i++) {
+		if (exec_stopped(o->x))
+			return;
+		tile_at(o, i, &at);
+		at.a = o->panel ? panel + (at.pixel - base) * o->panel_lda :
+				  o->image + image_offset(o, at.pixel) + t->g * o->group_bytes;
+		at.lda = o->panel ? o->panel_lda : o->pixel_bytes;
+		run_tile(o, t, &at, acc);
+	}
+}
+
+static void blocked_item(void *ctx, uint32_t item, unsigned thread)
+{
+	const struct blocked *o = ctx;
+	uint64_t first = item / o->splits * o->tiles_per_item, last = first + o->tiles_per_item;
+	uint32_t split = item % o->splits, group = UINT32_MAX;
+	uint8_t *scratch = pool_scratch(o->x->e->pool, thread), *panel = scratch + o->scratch_w;
+	struct tile from, to;
+
+	last = last < o->tiles ? last : o->tiles;
+	tile_at(o, first, &from);
+	tile_at(o, last - 1, &to);
+	for (uint64_t i = (uint64_t)o->parts * split / o->splits; i < (uint64_t)o->parts * (split + 1) / o->splits; i++) {
+		struct part t = { .g = (uint32_t)i / o->group_parts, .block = (uint32_t)i % o->group_parts * o->b };
+		uint32_t left = o->blocks - t.block < o->b ? o->blocks - t.block : o->b;
+
+		if (o->panel && t.g != group)
+			fill_panel(o, from.pixel, to.pixel + to.count, t.g, panel);
+		group = t.g;
+		for (; left; left -= t.nb, t.block += t.nb) {	/* kernels are made for 1, 2 and 4 blocks */
+			t.nb = left >= 4 ? 4 : left >= 2 ? 2 : 1;
+			t.channels = o->cout - t.block * 16 < t.nb * 16 ? o->cout - t.block * 16 : t.nb * 16;
+			run_part(o, &t, first, last, scratch, panel);
+		}
+	}
+}
+
+/* ---- Tiling ------------------------------------------------------------------------------------------------------------ */
+
+/* Bytes of a pixel's products side by side: an odd number of cache lines, so that rows do not compete for cache sets. */
+static size_t row_pitch(const struct blocked *o)
+{
+	return ((o->steps * o->v * gemm_a_elem(o->cls) + 63) / 64 | 1) * 64;
+}
+
+static uint32_t even_share(uint64_t total, uint32_t most)
+{
+	return (uint32_t)div_up(total, div_up(total, most));
+}
+
+static void choose_tiles(struct blocked *o)
+{
+	uint64_t pixels = (uint64_t)o->out_n * o->out_h * o->out_w;
+	uint64_t width = o->flat ? pixels : o->out_w;
+
+	o->b = o->blocks < GEMM_MAX_B ? o->blocks : GEMM_MAX_B;
+	if (o->b > 2 && (width > 7 || o->blocks < 4))
+		o->b = 2;
+	o->p = even_share(width, gemm_max_p(o->cls, o->b));
+	o->row_tiles = (uint32_t)div_up(width, o->p);
+	o->tiles = o->flat ? o->row_tiles : (uint64_t)o->row_tiles * o->out_n * o->out_h;
+	o->group_parts = (uint32_t)div_up(o->blocks, o->b);
+	o->parts = o->group_parts * o->groups;
+}
+
+/* Items: as many tiles as the cache holds activations for; when those are few, the channels are split as well. */
+static void choose_items(struct blocked *o)
+{
+	unsigned threads = pool_threads(o->x->e->pool);
+	size_t bytes = o->panel ? o->panel_lda : o->pixel_bytes;
+	uint64_t pixels = ITEM_BYTES / bytes, items;
+
+	pixels = pixels > ITEM_MAX_PIXELS ? ITEM_MAX_PIXELS : pixels < 4 * o->p ? 4 * o->p : pixels;
+	o->tiles_per_item = div_up(pixels, o->p);
+	if (o->tiles_per_item > div_up(o->tiles, threads) && o->tiles >= 4 * threads)
+		o->tiles_per_item = div_up(o->tiles, threads);
+	if (o->tiles_per_item > o->tiles)
+		o->tiles_per_item = o->tiles;
+	while (div_up(o->tiles, o->tiles_per_item) > 1u << 16)
+		o->tiles_per_item *= 2;
+	items = div_up(o->tiles, o->tiles_per_item);
+	o->splits = threads == 1 || items >= 2 * threads ? 1 : (uint32_t)div_up(2 * threads, items);
+	if (o->splits > o->parts)
+		o->splits = o->parts;
+}
+
+/* false: too large for the blocked way. */
+static bool blocked_plan(struct blocked *o)
+{
+	uint64_t panel;
+
+	choose_tiles(o);
+	o->few = (uint64_t)o->out_n * o->out_h * o->out_w <= 2 && gemm_has_few(o->wdtype) && (o->panel || o->taps == 1);
+	o->widens = o->widens && !o->few;
+	if (o->panel)
+		o->panel_lda = row_pitch(o);
+	choose_items(o);
+	panel = o->panel ? o->tiles_per_item * o->p * o->panel_lda : 0;
+	o->scratch_panel = panel;
+	o->scratch_w = o->widens ? (size_t)o->b * o->steps * gemm_w_step(o->cls) : 0;
+	return panel <= BLOCKED_MAX_BYTES && o->scratch_w <= BLOCKED_MAX_BYTES;
+}
+
+static void run_here(pool_fn *fn, void *ctx, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		fn(ctx, i, 0);
+}
+
+static int blocked_run(struct blocked *o)
+{
+	uint64_t macs = (uint64_t)o->out_n * o->out_h * o->out_w * o->cout * o->groups * o->k_len;
+	uint32_t items = (uint32_t)div_up(o->tiles, o->tiles_per_item) * o->splits;
+
+	if (!pool_reserve(o->x->e->pool, o->scratch_w + o->scratch_panel + 64))
+		return MICA_FAULT_BUS;
+	if (macs < 2 * ITEM_MIN_MACS)
+		run_here(blocked_item, o, items);
+	else
+		pool_run(o->x->e->pool, blocked_item, o, items);
+	return 0;
+}
+
+#endif /* MICA_BLOCKED_IMPL_H */

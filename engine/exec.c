@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+/* Choice of the path, life of an engine, dispatch of a packet. */
+#include "engine_internal.h"
+
+#include <errno.h>
+#include <fenv.h>
+#include <stdlib.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <xmmintrin.h>
+#define MXCSR_DEFAULT	0x1f80u
+#endif
+
+/* ---- Floating-point control ---------------------------------------------------------------------------------------- */
+
+unsigned fpenv_enter(void)
+{
+#if defined(__x86_64__)
+	unsigned saved = _mm_getcsr();
+
+	_mm_setcsr(MXCSR_DEFAULT);
+	return saved;
+#else
+	unsigned saved = (unsigned)fegetround();
+
+	fesetround(FE_TONEAREST);
+	return saved;
+#endif
+}
+
+void fpenv_leave(unsigned saved)
+{
+#if defined(__x86_64__)
+	_mm_setcsr(saved);
+#else
+	fesetround((int)saved);
+#endif
+}
+
+/* ---- Paths --------------------------------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+static bool has_f16c(void)	/* not every compiler's __builtin_cpu_supports knows it */
+{
+	unsigned a, b, c, d;
+
+	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
+bool mica_path_usable(const struct mica_path *path)
+{
+	if (path == &mica_path_scalar)
+		return true;
+#if defined(__x86_64__)
+	__builtin_cpu_init();
+	if (path == &mica_path_fma)
+		return __builtin_cpu_supports("fma");
+	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c())
+		return false;
+	if (path == &mica_path_avx2)
+		return true;
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+	       __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni") &&
+	       __builtin_cpu_supports("avx512bf16");
+#else
+	return false;
+#endif
+}
+
+const char *mica_isa_level_name(enum mica_isa_level l)
+{
+	static const char *const names[] = { "auto", "scalar", "avx2", "avx512" };
+
+	return (unsigned)l < ARRAY_SIZE(names) ? names[l] : "?";
+}
+
+enum mica_isa_level mica_isa_best(void)
+{
+	if (mica_path_usable(&mica_path_avx512))
+		return MICA_ISA_AVX512;
+	return mica_path_usable(&mica_path_avx2) ? MICA_ISA_AVX2 : MICA_ISA_SCALAR;
+}
+
+const struct mica_path *mica_path_of(enum mica_isa_level level)
+{
+	const struct mica_path *path;
+
+	switch (level == MICA_ISA_AUTO ? mica_isa_best() : level) {
+	case MICA_ISA_AVX512:
+		path = &mica_path_avx512;
+		break;
+	case MICA_ISA_AVX2:
+		path = &mica_path_avx2;
+		break;
+	case MICA_ISA_SCALAR:
+		path = mica_path_usable(&mica_path_fma) ? &mica_path_fma : &mica_path_scalar;
+		break;
+	default:
+		return NULL;
+	}
+	return mica_path_usable(path) ? path : NULL;
+}
+
+/* ---- Engines ------------------------------------------------------------------------------------------------------- */
+
+struct mica_engine *mica_engine_create_path(const struct mica_path *path, unsigned threads)
+{
+	struct mica_engine *e;
+
+	if (!path || !mica_path_usable(path)) {
+		errno = ENOTSUP;
+		return NULL;
+	}
+	e = calloc(1, sizeof(*e));
+	if (!e)
+		return NULL;
+	e->path = path;
+	e->pool = pool_create(threads);
+	if (!e->pool) {
+		free(e);
+		return NULL;
+	}
+	return e;
+}
+
+struct mica_engine *mica_engine_create(enum mica_isa_level level, unsigned threads)
+{
+	return mica_engine_create_path(mica_path_of(level), threads);
+}
+
+void mica_engine_destroy(struct mica_engine *e)
+{
+	if (!e)
+		return;
+	pool_destroy(e->pool);
+	free(e->shared);
+	free(e);
+}
+
+void *exec_shared(struct exec *x, size_t bytes)
+{
+	struct mica_engine *e = x->e;
+
+	if (bytes > e->shared_size) {
+		void *mem = NULL;
+
+		bytes = round_up(bytes, 4096);
+		if (posix_memalign(&mem, 64, bytes))
+			return NULL;
+		free(e->shared);
+		e->shared = mem;
+		e->shared_size = bytes;
+	}
+	return e->shared;
+}
+
+const void *exec_view(struct exec *x, unsigned slot, uint64_t addr, size_t len)
+{
+	const struct mica_mem *mem = x->mem;
+	const void *at;
+	int fault = MICA_FAULT_NONE;
+
+	if (mem->seg[MICA_ADDR_SEG(addr)])
+		return mem->seg[MICA_ADDR_SEG(addr)] + MICA_ADDR_OFF(addr);
+	if (!mem->view) {
+		x->fault = MICA_FAULT_SEGMENT;
+		return NULL;
+	}
+	at = mem->view(mem->opaque, slot, addr, len, &fault);
+	if (!at)
+		x->fault = fault ? fault : MICA_FAULT_SEGMENT;
+	return at;
+}
+
+int mica_exec(struct mica_engine *e, const union mica_pkt *p, const struct mica_mem *mem)
+{
+	struct exec x = { .e = e, .mem = mem, .lmem = mem->lmem[mem->core] };
+	exec_fn *fn = e->path->op[p->hdr.opcode];
+	unsigned saved;
+	int fault;
+
+	if (!fn)
+		return MICA_FAULT_PACKET;
+	saved = fpenv_enter();
+	fault = fn(&x, p);
+	fpenv_leave(saved);
+	if (!fault && exec_stopped(&x))
+		return MICA_FAULT_ABORTED;
+	return fault;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* The blocked kernels' interface: p pixels times b blocks of 16 channels over all of K. */
+#ifndef MICA_GEMM_H
+#define MICA_GEMM_H
+
+#include "mac_impl.h"
+
+struct gemm {
+	const uint8_t *a;	/* first pixel; the next one lda bytes on */
+	size_t lda;
+	const size_t *tap;	/* byte offsets at which `steps` steps of K follow each other */
+	uint32_t taps;
+	size_t steps;
+	const uint8_t *w;	/* first block's steps, taps * steps of them; the next block ldw bytes on */
+	size_t ldw;
+	void *acc;		/* [p][b][16], read and written */
+	bool zero;		/* acc is only written: accumulators start from 0 */
+	bool flush;		/* scalar path only: vector paths have it in MXCSR */
+};
+typedef void gemm_fn(const struct gemm *g);
+
+#endif /* MICA_GEMM_H */
