@@ -113,6 +113,7 @@ struct ir_graph {
 	void *import;			/* onnx.c: the parsed file, as long as there are IR_ONNX ops */
 	void (*import_free)(void *import);
 	size_t folded;			/* bytes of constants made by folding, to bound hostile files */
+	bool quantized;			/* formats are fixed: set by `quantize` */
 	bool qdq;			/* the model came with QuantizeLinear/DequantizeLinear: taken as it is */
 };
 

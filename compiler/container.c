@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: MIT
+/* The .mica file: header, metadata, constants; written to a temporary file beside it and renamed when it is on disk. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+#include "backend.h"
+#include "mica/model.h"
+#include "model.pb-c.h"
+
+#ifndef MICA_VERSION
+#define MICA_VERSION "0"
+#endif
+
+/* Everything that the message points to; freed together. */
+struct metadata {
+	const struct mica_compiled *c;
+	void **owned;
+	unsigned count, cap;
+	Mica__Model m;
+};
+
+static void *own(struct metadata *md, void *p)
+{
+	md->owned = ir_grow(md->owned, &md->cap, md->count + 1, sizeof(*md->owned));
+	return md->owned[md->count++] = p;
+}
+
+static void *fresh(struct metadata *md, size_t n, size_t size)
+{
+	return own(md, ir_alloc(n, size));
+}
+
+static const char *format_name(int dtype)
+{
+	return dtype == MICA_I8 ? "int8" : ir_dtype_name(dtype);
+}
+
+static Mica__Tensor *tensor(struct metadata *md, const struct ir_value *v, char *name)
+{
+	Mica__Tensor *t = fresh(md, 1, sizeof(*t));
+
+	mica__tensor__init(t);
+	t->name = name;
+	t->dtype = (uint32_t)v->dtype;
+	t->n_dims = v->rank;
+	t->dims = fresh(md, v->rank, sizeof(*t->dims));
+	for (unsigned i = 0; i < v->rank; i++)
+		t->dims[i] = (uint32_t)v->dim[i];
+	t->scale = v->scale;
+	t->zero = v->zero;
+	return t;
+}
+
+static void add_tensors(struct metadata *md)
+{
+	const struct ir_graph *g = md->c->g;
+
+	md->m.n_inputs = g->inputs;
+	md->m.inputs = fresh(md, g->inputs, sizeof(*md->m.inputs));
+	for (unsigned i = 0; i < g->inputs; i++)
+		md->m.inputs[i] = tensor(md, g->input[i], g->input[i]->name);
+	md->m.n_outputs = g->outputs;
+	md->m.outputs = fresh(md, g->outputs, sizeof(*md->m.outputs));
+	for (unsigned i = 0; i < g->outputs; i++)
+		md->m.outputs[i] = tensor(md, g->output[i], md->c->output_name[i]);
+}
+
+static void add_layers(struct metadata *md)
+{
+	const struct be_state *b = &md->c->state;
+
+	md->m.n_layers = b->steps;
+	md->m.layers = fresh(md, b->steps, sizeof(*md->m.layers));
+	for (unsigned i = 0; i < b->steps; i++) {
+		const struct ir_op *op = b->step[i].op;
+		Mica__Layer *l = md->m.layers[i] = fresh(md, 1, sizeof(*l));
+
+		mica__layer__init(l);
+		l->name = op->name;
+		l->op = op->onnx_type ? op->onnx_type : own(md, ir_strdup(ir_kind_name(op->kind)));
+		l->macs = ir_op_macs(op);
+		l->format = own(md, ir_strdup(format_name(op->kind == IR_CONV || op->kind == IR_MATMUL ? op->in[0]->dtype : op->out[0]->dtype)));
+		md->m.macs += l->macs;
+	}
+}
+
+static void add_streams(struct metadata *md)
+{
+	const struct mica_compiled *c = md->c;
+
+	md->m.n_streams = c->cores;
+	md->m.streams = fresh(md, c->cores, sizeof(*md->m.streams));
+	for (unsigned i = 0; i < c->cores; i++) {
+		Mica__Stream *s = md->m.streams[i] = fresh(md, 1, sizeof(*s));
+
+		mica__stream__init(s);
+		s->commands.len = c->stream_size[i];
+		s->commands.data = c->stream[i];
+	}
+}
+
+static void add_entry(struct metadata *md, char *name, bool lmem, unsigned first, unsigned last, uint64_t offset, uint64_t size)
+{
+	Mica__MemoryPlan *p = md->m.plan;
+	Mica__PlanEntry *e = p->entries[p->n_entries++] = fresh(md, 1, sizeof(*e));
+
+	mica__plan_entry__init(e);
+	e->name = name;
+	e->space = lmem;
+	e->first = first;
+	e->last = last;
+	e->offset = offset;
+	e->size = size;
+}
+
+static void add_plan(struct metadata *md)
+{
+	const struct be_state *b = &md->c->state;
+	Mica__MemoryPlan *p = md->m.plan = fresh(md, 1, sizeof(*p));
+
+	mica__memory_plan__init(p);
+	p->entries = fresh(md, b->bufs + (size_t)b->steps * 2 * BE_OPERANDS, sizeof(*p->entries));
+	for (unsigned i = 0; i < b->bufs; i++) {
+		const struct be_buf *buf = &b->buf[i];
+
+		if ((buf->space == BE_LMEM || buf->space == BE_ARENA) && buf->first != UINT32_MAX)
+			add_entry(md, buf->root->name, buf->space == BE_LMEM, buf->first, buf->last, buf->offset, buf->size);
+	}
+	for (unsigned s = 0; s < b->steps; s++) {
+		const struct be_tiling *t = &b->step[s].t;
+
+		for (unsigned i = 0; i < BE_OPERANDS; i++)
+			for (unsigned j = 0; j < t->instances[i]; j++) {
+				const struct ir_value *v = i == BE_OUT ? b->step[s].op->out[0] : b->step[s].op->in[i];
+				size_t n = strlen(v->name) + 16;
+				char *name = fresh(md, n, 1);
+
+				snprintf(name, n, "%s [tile %u]", v->name, j);
+				add_entry(md, name, true, s, s, t->offset[i][j], t->size[i]);
+			}
+	}
+	p->arena_peak = b->arena_size;
+	p->arena_lower_bound = b->arena_lower;
+	p->arena_no_reuse = b->arena_no_reuse;
+	p->lmem_peak = b->lmem_peak;
+	p->lmem_lower_bound = b->lmem_lower;
+}
+
+static const char *method_name(enum mica_method m)
+{
+	static const char *const names[] = { "max", "kl", "percentile", "mse", "none" };
+
+	return (unsigned)m < sizeof(names) / sizeof(*names) ? names[m] : "?";
+}
+
+static void fill(struct metadata *md, const struct mica_compile_options *o)
+{
+	mica__model__init(&md->m);
+	md->m.producer = own(md, ir_strdup("mica " MICA_VERSION));
+	md->m.name = md->c->g->name;
+	md->m.isa_version = MICA_ISA_VERSION;
+	md->m.lmem_size = md->c->lmem;
+	md->m.arena_size = md->c->arena_size;
+	md->m.format = own(md, ir_strdup(format_name(o->format)));
+	md->m.method = own(md, ir_strdup(method_name(o->method)));
+	add_tensors(md);
+	add_layers(md);
+	add_streams(md);
+	add_plan(md);
+	if (o->sidecar)
+		md->m.sidecar = own(md, ir_strdup(o->sidecar));
+	md->m.graph = own(md, ir_print_string(md->c->g));
+}
+
+/* ---- the file ---- */
+
+static int write_all(int fd, const void *data, size_t size)
+{
+	const uint8_t *p = data;
+
+	while (size) {
+		ssize_t n = write(fd, p, size < (1u << 30) ? size : 1u << 30);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		p += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+static int write_parts(int fd, const struct mica_compiled *c, const uint8_t *meta, size_t meta_size)
+{
+	static const uint8_t zero[MICA_PKT_ALIGN];
+	struct mica_model_header h = { .magic = MICA_MODEL_MAGIC, .version = MICA_MODEL_VERSION, .header_size = sizeof(h) };
+	int ret;
+
+	h.meta_size = meta_size;
+	h.blob_offset = (sizeof(h) + meta_size + MICA_PKT_ALIGN - 1) & ~(uint64_t)(MICA_PKT_ALIGN - 1);
+	h.blob_size = c->state.blob.size;
+	h.meta_crc = (uint32_t)crc32_z(0, meta, meta_size);
+	h.blob_crc = (uint32_t)crc32_z(0, c->state.blob.data, c->state.blob.size);
+	h.header_crc = (uint32_t)crc32_z(0, (const Bytef *)&h, sizeof(h));
+	ret = write_all(fd, &h, sizeof(h));
+	if (!ret)
+		ret = write_all(fd, meta, meta_size);
+	if (!ret)
+		ret = write_all(fd, zero, h.blob_offset - sizeof(h) - meta_size);
+	if (!ret)
+		ret = write_all(fd, c->state.blob.data, c->state.blob.size);
+	return ret;
+}
+
+static void sync_directory(const char *path)
+{
+	char *dir = ir_strdup(path), *slash = strrchr(dir, '/');
+	int fd;
+
+	if (slash)
+		slash[slash == dir] = 0;
+	fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0) {
+		fsync(fd);	/* the file's contents are safe already; some file systems refuse this */
+		close(fd);
+	}
+	free(dir);
+}
+
+static int cannot_write(struct mica_err *err, const char *path, int error)
+{
+	if (error == ENOSPC || error == EDQUOT)
+		return mica_err_set(err, MICA_ERR_FILE, "%s: cannot be written: %s; free some space or choose another place (-o)",
+				    path, strerror(error));
+	return mica_err_set(err, MICA_ERR_FILE, "%s: cannot be written: %s", path, strerror(error));
+}
+
+/* A new file beside `path`, with the rights that the user's umask gives. */
+static int create_beside(const char *path, char *tmp, size_t n)
+{
+	static _Atomic unsigned serial;
+	int fd;
+
+	do {
+		snprintf(tmp, n, "%s.%d-%u.tmp", path, (int)getpid(), serial++);
+		fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	} while (fd < 0 && errno == EEXIST);
+	return fd;
+}
+
+/* Signals that would end the program wait while it writes, so that no temporary file stays behind. */
+static int write_file(const struct mica_compiled *c, const char *path, const uint8_t *meta, size_t meta_size)
+{
+	size_t n = strlen(path) + 40;
+	char *tmp = ir_alloc(n, 1);
+	sigset_t all, before;
+	int fd, ret;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	fd = create_beside(path, tmp, n);
+	if (fd < 0) {
+		ret = cannot_write(c->g->err, path, errno);
+		goto out;
+	}
+	ret = write_parts(fd, c, meta, meta_size);
+	if (!ret && fsync(fd))
+		ret = -errno;
+	if (close(fd) && !ret)
+		ret = -errno;
+	if (!ret && rename(tmp, path))
+		ret = -errno;
+	if (ret) {
+		unlink(tmp);
+		ret = cannot_write(c->g->err, path, -ret);
+	} else {
+		sync_directory(path);
+	}
+out:
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	free(tmp);
+	return ret;
+}
+
+int be_write(const struct mica_compiled *c, const struct mica_compile_options *o, const char *path)
+{
+	struct metadata md = { .c = c };
+	size_t size;
+	uint8_t *meta;
+	int ret;
+
+	fill(&md, o);
+	size = mica__model__get_packed_size(&md.m);
+	meta = ir_alloc(size, 1);
+	mica__model__pack(&md.m, meta);
+	ret = write_file(c, path, meta, size);
+	free(meta);
+	for (unsigned i = 0; i < md.count; i++)
+		free(md.owned[i]);
+	free(md.owned);
+	return ret;
+}

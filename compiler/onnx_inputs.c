@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+/* The inputs of a model: their shapes from the file or from --shape, and messages that list them. */
+#include <stdlib.h>
+#include <string.h>
+#include "onnx.h"
+
+struct inputs {
+	struct ir_graph *g;
+	const Onnx__GraphProto *p;
+	const struct mica_compile_options *o;
+};
+
+static const char *shape_option(const struct mica_compile_options *o, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (unsigned i = o->shape_count; i-- > 0;)
+		if (!strncmp(o->shapes[i], name, n) && o->shapes[i][n] == '=')
+			return o->shapes[i] + n + 1;
+	return NULL;
+}
+
+static int parse_shape(struct inputs *c, const char *name, const char *text, struct ir_value *v)
+{
+	v->rank = 0;
+	for (const char *p = text; *p;) {
+		char *end;
+		long long d = strtoll(p, &end, 10);
+
+		if (end == p || d <= 0 || d > INT32_MAX || v->rank == IR_MAX_RANK ||
+		    (*end && *end != ',') || (*end && !end[1]))
+			return mica_err_set(c->g->err, MICA_ERR_USAGE,
+					    "--shape %s=%s: not a list of at most %d positive "
+					    "dimensions like 1,3,224,224",
+					    name, text, IR_MAX_RANK);
+		v->dim[v->rank++] = d;
+		p = *end ? end + 1 : end;
+	}
+	return 0;
+}
+
+static const Onnx__TypeProto__Tensor *tensor_type(const Onnx__ValueInfoProto *in)
+{
+	return in->type && in->type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE
+		       ? in->type->tensor_type
+		       : NULL;
+}
+
+/* dims from the file; 0 stands for an unknown one. False when even the rank is unknown. */
+static bool declared_shape(const Onnx__ValueInfoProto *in, struct ir_value *v)
+{
+	const Onnx__TypeProto__Tensor *t = tensor_type(in);
+	const Onnx__TensorShapeProto *s = t ? t->shape : NULL;
+
+	if (!s || s->n_dim > IR_MAX_RANK)
+		return false;
+	v->rank = (unsigned)s->n_dim;
+	for (unsigned i = 0; i < v->rank; i++)
+		v->dim[i] =
+			s->dim[i]->value_case ==
+						ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
+					s->dim[i]->dim_value > 0
+				? s->dim[i]->dim_value
+				: 0;
+	return true;
+}
+
+static void describe_shape(FILE *f, const Onnx__ValueInfoProto *in)
+{
+	struct ir_value v = { 0 };
+
+	fprintf(f, "%s[", in->name);
+	if (!declared_shape(in, &v))
+		fputs("?", f);
+	for (unsigned i = 0; i < v.rank; i++) {
+		const Onnx__TensorShapeProto__Dimension *d = tensor_type(in)->shape->dim[i];
+
+		fputs(i ? "," : "", f);
+		if (v.dim[i])
+			fprintf(f, "%lld", (long long)v.dim[i]);
+		else
+			fputs(d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
+					      d->dim_param && *d->dim_param
+				      ? d->dim_param
+				      : "?",
+			      f);
+	}
+	fputs("]", f);
+}
+
+static bool is_initializer(const struct inputs *c, const char *name)
+{
+	const struct ir_value *v = ir_value_find(c->g, name);
+
+	return v && v->data;
+}
+
+static char *list_inputs(const struct inputs *c)
+{
+	char *s = NULL;
+	size_t n = 0, shown = 0;
+	FILE *f = open_memstream(&s, &n);
+
+	for (size_t i = 0; f && i < c->p->n_input && n < 600; i++) {
+		if (!c->p->input[i]->name || is_initializer(c, c->p->input[i]->name))
+			continue;
+		fputs(shown++ ? ", " : "", f);
+		describe_shape(f, c->p->input[i]);
+		fflush(f);
+	}
+	if (!f || fclose(f))
+		abort();
+	return s;
+}
+
+static int shape_missing(struct inputs *c, const Onnx__ValueInfoProto *in)
+{
+	char *all = list_inputs(c);
+	int r = mica_err_set(c->g->err, MICA_ERR_SHAPE,
+			     "%s: input '%.100s' has no fixed shape; pass --shape %.100s=D,D,.. "
+			     "(the model's inputs: %.600s)",
+			     c->g->name, in->name, in->name, all);
+
+	free(all);
+	return r;
+}
+
+static int input_type(struct inputs *c, const Onnx__ValueInfoProto *in)
+{
+	const Onnx__TypeProto__Tensor *t = tensor_type(in);
+	int dtype = t && t->has_elem_type ? onnx_dtype(t->elem_type) : MICA_NONE;
+
+	if (!t)
+		mica_err_set(c->g->err, MICA_ERR_UNSUPPORTED,
+			     "%s: input '%.200s' is not a tensor; cut the model behind it",
+			     c->g->name, in->name);
+	else if (dtype == MICA_NONE)
+		mica_err_set(c->g->err, MICA_ERR_UNSUPPORTED,
+			     "%s: input '%.200s' has element type %d (%s), which is not supported; "
+			     "use float",
+			     c->g->name, in->name, t->elem_type, onnx_type_name(t->elem_type));
+	return dtype;
+}
+
+static int import_input(struct inputs *c, const Onnx__ValueInfoProto *in)
+{
+	struct ir_graph *g = c->g;
+	struct ir_value shape = { 0 }, *v;
+	bool ok = declared_shape(in, &shape);
+	const char *opt = shape_option(c->o, in->name);
+	int dtype = input_type(c, in);
+
+	if (dtype == MICA_NONE)
+		return -(int)g->err->code;
+	if (opt && parse_shape(c, in->name, opt, &shape))
+		return -MICA_ERR_USAGE;
+	for (unsigned i = 0; i < shape.rank; i++)
+		ok = ok && (opt || shape.dim[i] > 0);
+	if (!ok && !opt)
+		return shape_missing(c, in);
+	if (!ir_dims_ok(shape.rank, shape.dim, IR_MAX_ELEMENTS))
+		return mica_err_set(g->err, MICA_ERR_SHAPE,
+				    "%s: input '%.200s' has more than 2^36 elements; pass a "
+				    "smaller --shape",
+				    g->name, in->name);
+	v = ir_value_new(g, in->name, dtype, shape.rank, shape.dim);
+	v->is_input = true;
+	g->input = realloc(g->input, (g->inputs + 1) * sizeof(*g->input));
+	if (!g->input)
+		abort();
+	g->input[g->inputs++] = v;
+	return 0;
+}
+
+static int check_shape_options(struct inputs *c)
+{
+	for (unsigned i = 0; i < c->o->shape_count; i++) {
+		const char *eq = strchr(c->o->shapes[i], '=');
+		bool found = false;
+
+		for (unsigned k = 0; eq && k < c->g->inputs && !found; k++)
+			found = strlen(c->g->input[k]->name) == (size_t)(eq - c->o->shapes[i]) &&
+				!strncmp(c->g->input[k]->name, c->o->shapes[i],
+					 (size_t)(eq - c->o->shapes[i]));
+		if (!found) {
+			char *all = list_inputs(c);
+
+			mica_err_set(
+				c->g->err, MICA_ERR_USAGE,
+				"--shape %.100s: %s (the model's inputs: %.600s)", c->o->shapes[i],
+				eq ? "the model has no such input" : "give it as NAME=D,D,..", all);
+			free(all);
+			return -MICA_ERR_USAGE;
+		}
+	}
+	return 0;
+}
+
+int onnx_import_inputs(struct ir_graph *g, const Onnx__GraphProto *p,
+		       const struct mica_compile_options *o)
+{
+	struct inputs own = { g, p, o }, *c = &own;
+
+	for (size_t i = 0; i < c->p->n_input; i++) {
+		const Onnx__ValueInfoProto *in = c->p->input[i];
+		const struct ir_value *v = in->name ? ir_value_find(c->g, in->name) : NULL;
+
+		if (!in->name || !*in->name || (v && !v->data))
+			return mica_err_set(c->g->err, MICA_ERR_CORRUPT,
+					    "%s: input %zu has %s; export the model again",
+					    c->g->name, i,
+					    v ? "the name of another input" : "no name");
+		if (!v && import_input(c, in))
+			return -(int)c->g->err->code;
+	}
+	return check_shape_options(c);
+}

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: MIT
+/* ONNX operators that work element by element: functions, arithmetic, comparisons, Where, Cast. */
+#include <math.h>
+#include <string.h>
+#include "onnx.h"
+#include "fold.h"
+
+#define NONE (-1)
+
+/* ---- shapes ---- */
+
+static int infer_same(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	const struct ir_value *x = ir_op_in(op, 0);
+	(void)d;
+
+	for (unsigned i = 1; i < op->outs; i++)
+		if (op->out[i] && (op->out[i]->uses || op->out[i]->is_output))
+			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+					 "result '%.100s' (of training) is not supported; export "
+					 "for inference",
+					 op->out[i]->name);
+	for (unsigned i = 1; i < op->outs; i++)
+		onnx_out(g, op, i, x->dtype, x->rank, x->dim);
+	return onnx_out(g, op, 0, x->dtype, x->rank, x->dim);
+}
+
+static int infer_clip(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	for (unsigned i = 1; i < op->ins; i++)
+		if (op->in[i] && ir_elements(op->in[i]) != 1)
+			return onnx_fail(g, op, MICA_ERR_SHAPE,
+					 "limit '%.100s' is not a single number; check the model",
+					 op->in[i]->name);
+	return infer_same(g, op, d);
+}
+
+static int infer_dropout(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	const struct ir_value *training = ir_op_in(op, 2);
+
+	if (training &&
+	    (!training->data || (training->dtype == IR_BOOL && *(uint8_t *)training->data)))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "training_mode is not false; export for inference");
+	return infer_same(g, op, d);
+}
+
+static int infer_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	const struct ir_value *x = op->in[0];
+	int dtype = onnx_dtype((int)onnx_int(op, "to", 0));
+	(void)d;
+
+	if (dtype == MICA_NONE)
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "cast to element type %lld (%s) is not supported; cast to float",
+				 (long long)onnx_int(op, "to", 0),
+				 onnx_type_name((int)onnx_int(op, "to", 0)));
+	return onnx_out(g, op, 0, dtype, x->rank, x->dim);
+}
+
+static int infer_castlike(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	(void)d;
+	return onnx_out(g, op, 0, op->in[1]->dtype, op->in[0]->rank, op->in[0]->dim);
+}
+
+static int infer_variadic(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	const struct ir_value *x = ir_op_in(op, 0);
+
+	if (onnx_opset(g) < 7 && onnx_int(op, "broadcast", 0))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "broadcasting of opsets below 7 is not supported; convert the "
+				 "model with ONNX's version converter");
+
+	for (unsigned i = 1; i < op->ins; i++)
+		if (ir_op_in(op, i) && ir_op_in(op, i)->dtype != x->dtype && strcmp(d->type, "Pow"))
+			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+					 "operands have different types (%s, %s); insert a Cast in "
+					 "the model",
+					 ir_dtype_name(x->dtype),
+					 ir_dtype_name(ir_op_in(op, i)->dtype));
+	return onnx_broadcast(g, op, x->dtype);
+}
+
+static int infer_compare(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	(void)d;
+	return onnx_broadcast(g, op, IR_BOOL);
+}
+
+static int infer_where(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	(void)d;
+	return onnx_broadcast(g, op, op->in[1]->dtype);
+}
+
+/* ---- canonical form ---- */
+
+/* Operand i as f32: constants of other types are converted. */
+static struct ir_value *operand(struct ir_graph *g, struct ir_op *op, unsigned i)
+{
+	struct ir_value *v = ir_op_in(op, i);
+
+	return v && v->data ? const_f32(g, v) : v;
+}
+
+static int canon_same(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	(void)d;
+	build_becomes(g, op->out[0], operand(g, op, 0));
+	return 0;
+}
+
+static int canon_unary(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	static const struct {
+		enum mica_fn fn;
+		float alpha, beta;
+		const char *beta_name;
+	} defaults[] = {
+		{ MICA_FN_LEAKY, 0.01f, 0, "" },
+		{ MICA_FN_ELU, 1, 0, "" },
+		{ MICA_FN_SELU, 1.67326319217681884765625f, 1.05070102214813232421875f, "gamma" },
+		{ MICA_FN_HSIGMOID, 0.2f, 0.5f, "beta" },
+	};
+	struct build b = build_at(g, op);
+	float alpha = 0, beta = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(defaults); i++) {
+		if ((int)defaults[i].fn != d->code)
+			continue;
+		alpha = onnx_float(op, "alpha", defaults[i].alpha);
+		beta = onnx_float(op, defaults[i].beta_name, defaults[i].beta);
+	}
+	if (!isfinite(alpha) || !isfinite(beta))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "alpha, beta or gamma is not finite; check the model");
+	build_becomes(g, op->out[0],
+		      build_unary(&b, (enum mica_fn)d->code, operand(g, op, 0), alpha, beta));
+	return 0;
+}
+
+static int canon_clip(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct ir_value *x = operand(g, op, 0), *lo = ir_op_in(op, 1), *hi = ir_op_in(op, 2);
+	struct build b = build_at(g, op);
+	float limit[2] = { -INFINITY, INFINITY };
+	bool have;
+	(void)d;
+
+	if ((lo && !lo->data) || (hi && !hi->data)) { /* limits known only at run time */
+		x = lo ? build_binary(&b, MICA_BIN_MAX, x, operand(g, op, 1)) : x;
+		build_becomes(g, op->out[0],
+			      hi ? build_binary(&b, MICA_BIN_MIN, x, operand(g, op, 2)) : x);
+		return 0;
+	}
+	if (onnx_scalar(g, op, "min", 1, &limit[0], &have) ||
+	    onnx_scalar(g, op, "max", 2, &limit[1], &have))
+		return -(int)g->err->code;
+	limit[0] = limit[0] < -3.402823e38f ? -3.40282347e38f : limit[0];
+	limit[1] = limit[1] > 3.402823e38f ? 3.40282347e38f : limit[1];
+	if (!(limit[0] >= -3.40282347e38f && limit[0] <= 3.40282347e38f &&
+	      limit[1] >= -3.40282347e38f && limit[1] <= 3.40282347e38f))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "limits are not numbers; check the model");
+	if (limit[0] == 0 && limit[1] == 3.40282347e38f)
+		x = build_unary(&b, MICA_FN_RELU, x, 0, 0);
+	else
+		x = build_unary(&b, MICA_FN_CLIP, x, limit[0], limit[1]);
+	build_becomes(g, op->out[0], x);
+	return 0;
+}
+
+static struct ir_value *scaled(struct build *b, struct ir_value *x, float f)
+{
+	return build_binary(b, MICA_BIN_MUL, x, build_scalar(b, f));
+}
+
+static int canon_gelu(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct ir_value *x = operand(g, op, 0), *t;
+	struct build b = build_at(g, op);
+
+	if (!onnx_is(op, "approximate", "tanh", "none"))
+		return canon_unary(g, op, d);
+	/* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+	t = build_binary(&b, MICA_BIN_MUL, x, x);
+	t = build_binary(&b, MICA_BIN_ADD, scaled(&b, t, 0.044715f), build_scalar(&b, 1));
+	t = scaled(&b, build_binary(&b, MICA_BIN_MUL, t, x), 0.797884561f);
+	t = build_binary(&b, MICA_BIN_ADD, build_unary(&b, MICA_FN_TANH, t, 0, 0),
+			 build_scalar(&b, 1));
+	build_becomes(g, op->out[0], build_binary(&b, MICA_BIN_MUL, scaled(&b, x, 0.5f), t));
+	return 0;
+}
+
+static int canon_celu(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *x = operand(g, op, 0);
+	float alpha = onnx_float(op, "alpha", 1);
+	(void)d;
+
+	if (!isfinite(alpha) || alpha == 0 || !isfinite(1 / alpha))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "alpha is zero or not finite; check the model");
+	if (alpha != 1)
+		x = scaled(&b, x, 1 / alpha);
+	x = build_unary(&b, MICA_FN_ELU, x, 1, 0);
+	build_becomes(g, op->out[0], alpha != 1 ? scaled(&b, x, alpha) : x);
+	return 0;
+}
+
+static int canon_thresholded(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *x = operand(g, op, 0), *c;
+	(void)d;
+
+	c = build_binary(&b, MICA_BIN_GT, x, build_scalar(&b, onnx_float(op, "alpha", 1)));
+	build_becomes(g, op->out[0], build_where(&b, c, x, build_scalar(&b, 0)));
+	return 0;
+}
+
+static int canon_swish(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *x = operand(g, op, 0);
+	float alpha = onnx_float(op, "alpha", 1);
+	(void)d;
+
+	if (alpha == 1)
+		x = build_unary(&b, MICA_FN_SILU, x, 0, 0);
+	else
+		x = build_binary(&b, MICA_BIN_MUL, x,
+				 build_unary(&b, MICA_FN_SIGMOID, scaled(&b, x, alpha), 0, 0));
+	build_becomes(g, op->out[0], x);
+	return 0;
+}
+
+/* Integers stand as f32 at run time; what would need integer division or wrap-around is refused. */
+static int canon_variadic(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *x = operand(g, op, 0);
+
+	if ((d->code == MICA_BIN_DIV && op->out[0]->dtype != MICA_F32) ||
+	    (d->code == MICA_BIN_MOD && onnx_int(op, "fmod", 0)))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "integer division or fmod of values that are only known at run "
+				 "time is not supported; cast to float");
+	for (unsigned i = 1; i < op->ins; i++)
+		x = build_binary(&b, (enum mica_bin)d->code, x, operand(g, op, i));
+	if (!strcmp(d->type, "Mean") && op->ins > 1)
+		x = scaled(&b, x, 1.0f / (float)op->ins);
+	build_becomes(g, op->out[0], x);
+	return 0;
+}
+
+static int canon_where(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	(void)d;
+
+	build_becomes(g, op->out[0],
+		      build_where(&b, operand(g, op, 0), operand(g, op, 1), operand(g, op, 2)));
+	return 0;
+}
+
+/* A change of type at run time: only what changes values does something. */
+static int canon_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *x = operand(g, op, 0);
+	int from = op->in[0]->dtype, to = op->out[0]->dtype;
+	(void)d;
+
+	if (to == IR_BOOL && from != IR_BOOL) {
+		x = build_unary(&b, MICA_FN_NOT, build_unary(&b, MICA_FN_NOT, x, 0, 0), 0, 0);
+	} else if (to == MICA_E4M3 || to == MICA_E5M2) {
+		if (!onnx_int(op, "saturate", 1))
+			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+					 "saturate=0 is not supported at run time; use saturate=1");
+		x = build_unary(&b, MICA_FN_COPY, x, 0, 0);
+		x->dtype = to;
+	} else if (to != MICA_F32 && from == MICA_F32) {
+		x = build_binary(&b, MICA_BIN_MUL, build_unary(&b, MICA_FN_SIGN, x, 0, 0),
+				 build_unary(&b, MICA_FN_FLOOR,
+					     build_unary(&b, MICA_FN_ABS, x, 0, 0), 0, 0));
+	} else if (to == MICA_F32 && (x->dtype == MICA_E4M3 || x->dtype == MICA_E5M2 ||
+				      x->dtype == MICA_I8 || x->dtype == MICA_U8)) {
+		x = build_unary(&b, MICA_FN_COPY, x, 0, 0);
+	} else {
+		return canon_same(g, op, d);
+	}
+	build_becomes(g, op->out[0], x);
+	return 0;
+}
+
+#define FN(type, fn)                                                          \
+	{                                                                     \
+		type, MICA_FN_##fn, 1, 1, infer_same, fold_unary, canon_unary \
+	}
+#define BIN(type, fn)                                                                  \
+	{                                                                              \
+		type, MICA_BIN_##fn, 2, 2, infer_variadic, fold_binary, canon_variadic \
+	}
+#define CMP(type, fn)                                                                 \
+	{                                                                             \
+		type, MICA_BIN_##fn, 2, 2, infer_compare, fold_binary, canon_variadic \
+	}
+#define MANY(type, fn)                                                                 \
+	{                                                                              \
+		type, MICA_BIN_##fn, 1, 0, infer_variadic, fold_binary, canon_variadic \
+	}
+
+const struct onnx_def onnx_elementwise_ops[] = {
+	FN("Relu", RELU),
+	FN("LeakyRelu", LEAKY),
+	FN("HardSwish", HSWISH),
+	FN("HardSigmoid", HSIGMOID),
+	FN("Sigmoid", SIGMOID),
+	FN("Tanh", TANH),
+	FN("Abs", ABS),
+	FN("Neg", NEG),
+	FN("Exp", EXP),
+	FN("Log", LOG),
+	FN("Sqrt", SQRT),
+	FN("Reciprocal", RECIP),
+	FN("Erf", ERF),
+	FN("Floor", FLOOR),
+	FN("Ceil", CEIL),
+	FN("Round", ROUND),
+	FN("Sign", SIGN),
+	FN("Elu", ELU),
+	FN("Selu", SELU),
+	FN("Softplus", SOFTPLUS),
+	FN("Softsign", SOFTSIGN),
+	FN("Not", NOT),
+	FN("Mish", MISH),
+	FN("Sin", SIN),
+	FN("Cos", COS),
+	{ "Gelu", MICA_FN_GELU, 1, 1, infer_same, NULL, canon_gelu },
+	{ "Clip", NONE, 1, 3, infer_clip, NULL, canon_clip },
+	{ "Celu", NONE, 1, 1, infer_same, NULL, canon_celu },
+	{ "ThresholdedRelu", NONE, 1, 1, infer_same, NULL, canon_thresholded },
+	{ "Swish", NONE, 1, 1, infer_same, NULL, canon_swish },
+	{ "Identity", NONE, 1, 1, infer_same, fold_copy, canon_same },
+	{ "Dropout", NONE, 1, 3, infer_dropout, NULL, canon_same },
+	{ "Cast", NONE, 1, 1, infer_cast, fold_cast, canon_cast },
+	{ "CastLike", NONE, 2, 2, infer_castlike, fold_cast, canon_cast },
+	BIN("Sub", SUB),
+	BIN("Div", DIV),
+	BIN("Pow", POW),
+	BIN("PRelu", PRELU),
+	BIN("Mod", MOD),
+	BIN("Add", ADD),
+	BIN("Mul", MUL),
+	MANY("Sum", ADD),
+	MANY("Max", MAX),
+	MANY("Min", MIN),
+	MANY("Mean", ADD),
+	CMP("Equal", EQ),
+	CMP("Less", LT),
+	CMP("LessOrEqual", LE),
+	CMP("Greater", GT),
+	CMP("GreaterOrEqual", GE),
+	CMP("And", AND),
+	CMP("Or", OR),
+	CMP("Xor", XOR),
+	{ "Where", NONE, 3, 3, infer_where, fold_where, canon_where },
+	{ 0 },
+};

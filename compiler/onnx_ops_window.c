@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT
+/* ONNX operators over [N,C,H,W]: convolutions, pools, batch normalization, LRN, resizing. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "onnx_window.h"
+
+/* ---- Conv, ConvTranspose ---- */
+
+static int check_weights(struct ir_graph *g, struct ir_op *op, unsigned oc_axis)
+{
+	const struct ir_value *x = op->in[0], *w = op->in[1], *b = ir_op_in(op, 2);
+	int64_t groups = onnx_int(op, "group", 1), in, out;
+
+	if (w->rank != x->rank || x->rank < 3)
+		return onnx_fail(g, op, MICA_ERR_SHAPE,
+				 "weights have %u dimensions, the operand has %u; check the model",
+				 w->rank, x->rank);
+	if (groups < 1 || groups > 65535)
+		return onnx_fail(g, op, MICA_ERR_SHAPE, "attribute group is %lld; check the model",
+				 (long long)groups);
+	for (unsigned i = 0; i < w->rank; i++)
+		if (w->dim[i] < 1 || w->dim[i] > INT32_MAX)
+			return onnx_fail(g, op, MICA_ERR_SHAPE,
+					 "weights are empty or too large; check the model");
+	in = oc_axis ? w->dim[0] : w->dim[1] * groups;
+	out = oc_axis ? w->dim[1] * groups : w->dim[0];
+	if (in != x->dim[1] || x->dim[1] % groups || out % groups)
+		return onnx_fail(g, op, MICA_ERR_SHAPE,
+				 "weights are for %lld input channels in %lld groups, the operand "
+				 "has %lld channels; check the model",
+				 (long long)in, (long long)groups, (long long)x->dim[1]);
+	if (b && ir_elements(b) != out)
+		return onnx_fail(g, op, MICA_ERR_SHAPE,
+				 "bias has %lld elements for %lld channels; check the model",
+				 (long long)ir_elements(b), (long long)out);
+	return 0;
+}
+
+static int infer_conv(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	const struct ir_value *x = op->in[0], *w = op->in[1];
+	struct window win;
+	int r = check_weights(g, op, (unsigned)d->code);
+
+	if (r)
+		return r;
+	if (d->code)
+		r = window_read_transposed(g, op, x, w->dim + 2, &win);
+	else
+		r = window_read(g, op, x, w->dim + 2, &win);
+	if (r)
+		return r;
+	return window_out(g, op, &win, MICA_F32, x->dim[0],
+			  d->code ? w->dim[1] * onnx_int(op, "group", 1) : w->dim[0]);
+}
+
+int canon_constant(struct ir_graph *g, struct ir_op *op, unsigned i, const char *what);
+int canon_constant(struct ir_graph *g, struct ir_op *op, unsigned i, const char *what)
+{
+	const struct ir_value *v = ir_op_in(op, i);
+
+	if (v && !v->data)
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "%s ('%.100s') is computed at run time; it must be a constant: "
+				 "freeze the model before exporting",
+				 what, v->name);
+	return 0;
+}
+
+static int canon_conv(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *in[3] = { op->in[0], op->in[1], ir_op_in(op, 2) };
+	struct window win;
+	struct ir_op *conv;
+	int64_t dim[4];
+
+	if (canon_constant(g, op, 1, "weights") || canon_constant(g, op, 2, "bias"))
+		return -(int)g->err->code;
+	if (d->code ? window_read_transposed(g, op, in[0], in[1]->dim + 2, &win)
+		    : window_read(g, op, in[0], in[1]->dim + 2, &win))
+		return -(int)g->err->code;
+	if (in[1]->ch_scale && in[1]->rank == 3)
+		in[1] = const_f32(g, in[1]);
+	if (in[0]->data)
+		in[0] = const_f32(g, in[0]);
+	in[0] = window_lift(&b, in[0]);
+	in[1] = window_lift(&b, in[1]);
+	in[2] = in[2] ? const_f32(g, in[2]) : NULL;
+	memcpy(dim, (int64_t[]){ op->out[0]->dim[0], op->out[0]->dim[1], win.out[0], win.out[1] },
+	       sizeof(dim));
+	conv = build_op(&b, d->code ? IR_CONVT : IR_CONV, in, 3, 4, dim);
+	window_to_attr(&win, &conv->a);
+	conv->a.groups = (int)onnx_int(op, "group", 1);
+	build_becomes(g, op->out[0],
+		      build_reshape(&b, conv->out[0], op->out[0]->rank, op->out[0]->dim));
+	return 0;
+}
+
+/* ---- pools ---- */
+
+static int infer_pool(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	const struct ir_value *x = op->in[0];
+	struct window win;
+	(void)d;
+
+	if (op->outs > 1 && op->out[1] && (op->out[1]->uses || op->out[1]->is_output))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "the indices of the maxima are not supported; export without "
+				 "them");
+	if (window_read(g, op, x, NULL, &win))
+		return -(int)g->err->code;
+	onnx_out(g, op, 1, IR_I64, x->rank, x->dim);
+	return window_out(g, op, &win, MICA_F32, x->dim[0], x->dim[1]);
+}
+
+static int canon_pool(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *x = window_lift(&b, op->in[0]);
+	struct window win;
+	struct ir_op *pool;
+	int64_t dim[4];
+
+	if (window_read(g, op, op->in[0], NULL, &win))
+		return -(int)g->err->code;
+	memcpy(dim, (int64_t[]){ x->dim[0], x->dim[1], win.out[0], win.out[1] }, sizeof(dim));
+	pool = build_op(&b, IR_POOL, &x, 1, 4, dim);
+	window_to_attr(&win, &pool->a);
+	pool->a.pool = (enum mica_pool)d->code;
+	if (d->code == MICA_POOL_AVG && onnx_int(op, "count_include_pad", 0))
+		pool->a.pool = MICA_POOL_AVG_PAD;
+	build_becomes(g, op->out[0],
+		      build_reshape(&b, pool->out[0], op->out[0]->rank, op->out[0]->dim));
+	return 0;
+}
+
+static int infer_global(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	const struct ir_value *x = op->in[0];
+	int64_t dim[IR_MAX_RANK];
+	(void)d;
+
+	if (x->rank < 2)
+		return onnx_fail(g, op, MICA_ERR_SHAPE,
+				 "operand has %u dimensions, at least 2 are needed; check the "
+				 "model",
+				 x->rank);
+	for (unsigned i = 0; i < x->rank; i++)
+		dim[i] = i < 2 ? x->dim[i] : 1;
+	return onnx_out(g, op, 0, MICA_F32, x->rank, dim);
+}
+
+static int canon_global(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *x = op->in[0];
+
+	build_becomes(g, op->out[0],
+		      build_reduce(&b, (enum mica_red)d->code, x, ((1u << x->rank) - 1) & ~3u));
+	return 0;
+}
+
+/* ---- BatchNormalization ---- */
+
+static int infer_batchnorm(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	const struct ir_value *x = op->in[0];
+	(void)d;
+
+	if (onnx_int(op, "training_mode", 0) || !onnx_int(op, "spatial", 1) ||
+	    (onnx_opset(g) < 7 && !onnx_int(op, "is_test", 0)))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "training_mode=1 and spatial=0 are not supported; export for "
+				 "inference");
+	for (unsigned i = 1; i < 5; i++)
+		if (!op->in[i] || x->rank < 2 || ir_elements(op->in[i]) != x->dim[1])
+			return onnx_fail(g, op, MICA_ERR_SHAPE,
+					 "operand %u does not have one element for each channel; "
+					 "check the model",
+					 i);
+	for (unsigned i = 1; i < op->outs; i++)
+		if (op->out[i] && (op->out[i]->uses || op->out[i]->is_output))
+			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+					 "results of training are not supported; export for "
+					 "inference");
+	for (unsigned i = 1; i < op->outs; i++)
+		onnx_out(g, op, i, MICA_F32, op->in[1]->rank, op->in[1]->dim);
+	return onnx_out(g, op, 0, x->dtype, x->rank, x->dim);
+}
+
+static int canon_batchnorm(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *in[5], *x = op->in[0];
+	int64_t dim[4] = { x->dim[0], x->dim[1], 1, 1 };
+	struct ir_op *bn;
+	(void)d;
+
+	for (unsigned i = 1; i < 5; i++) {
+		if (canon_constant(g, op, i, "a parameter"))
+			return -(int)g->err->code;
+		in[i] = const_f32(g, op->in[i]);
+	}
+	for (unsigned i = 2; i < x->rank; i++)
+		dim[i < 3 && x->rank > 3 ? 2 : 3] *= x->dim[i];
+	in[0] = build_reshape(&b, x, 4, dim);
+	bn = build_op(&b, IR_BATCHNORM, in, 5, 4, dim);
+	bn->a.eps = onnx_float(op, "epsilon", 1e-5f);
+	build_becomes(g, op->out[0], build_reshape(&b, bn->out[0], x->rank, x->dim));
+	return 0;
+}
+
+/* ---- LRN: y = x * (bias + alpha/size * sum of the squares of `size` channels around)^-beta ---- */
+
+static int infer_lrn(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	const struct ir_value *x = op->in[0];
+	(void)d;
+
+	if (x->rank != 4 || x->dim[1] > 4096 || onnx_int(op, "size", 0) < 1)
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "LRN needs [N,C,H,W] with at most 4096 channels and size >= 1; "
+				 "check the model");
+	return onnx_out(g, op, 0, MICA_F32, x->rank, x->dim);
+}
+
+static int canon_lrn(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *x = op->in[0], *in[3], *s;
+	int64_t c = x->dim[1], size = onnx_int(op, "size", 1), lo = (size - 1) / 2,
+		hi = size - 1 - lo;
+	int64_t wdim[4] = { c, c, 1, 1 };
+	float *w, *bias;
+	struct ir_op *conv;
+	(void)d;
+
+	b.format =
+		b.format < 0 ? MICA_BF16 : b.format; /* squares have too wide a range for 8 bits */
+	in[0] = build_binary(&b, MICA_BIN_MUL, x, x);
+	in[1] = build_const(&b, 4, wdim, NULL);
+	in[2] = build_const(&b, 1, &c, NULL);
+	w = in[1]->data;
+	bias = in[2]->data;
+	for (int64_t o = 0; o < c; o++) {
+		bias[o] = onnx_float(op, "bias", 1);
+		for (int64_t i = o - lo < 0 ? 0 : o - lo; i <= o + hi && i < c; i++)
+			w[o * c + i] = onnx_float(op, "alpha", 1e-4f) / (float)size;
+	}
+	conv = build_op(&b, IR_CONV, in, 3, 4, x->dim);
+	conv->a.kh = conv->a.kw = conv->a.stride_h = conv->a.stride_w = conv->a.dil_h =
+		conv->a.dil_w = conv->a.groups = 1;
+	s = build_binary(&b, MICA_BIN_POW, conv->out[0],
+			 build_scalar(&b, -onnx_float(op, "beta", 0.75f)));
+	b.format = op->format;
+	build_becomes(g, op->out[0], build_binary(&b, MICA_BIN_MUL, x, s));
+	return 0;
+}
+
+const struct onnx_def onnx_window_ops[] = {
+	{ "Conv", 0, 2, 3, infer_conv, NULL, canon_conv },
+	{ "ConvTranspose", 1, 2, 3, infer_conv, NULL, canon_conv },
+	{ "MaxPool", MICA_POOL_MAX, 1, 1, infer_pool, NULL, canon_pool },
+	{ "AveragePool", MICA_POOL_AVG, 1, 1, infer_pool, NULL, canon_pool },
+	{ "GlobalAveragePool", MICA_RED_MEAN, 1, 1, infer_global, NULL, canon_global },
+	{ "GlobalMaxPool", MICA_RED_MAX, 1, 1, infer_global, NULL, canon_global },
+	{ "BatchNormalization", 0, 5, 5, infer_batchnorm, NULL, canon_batchnorm },
+	{ "LRN", 0, 1, 1, infer_lrn, NULL, canon_lrn },
+	{ "Resize", 0, 1, 4, infer_resize, NULL, canon_resize },
+	{ "Upsample", 0, 1, 2, infer_resize, NULL, canon_resize },
+	{ 0 },
+};

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT
+/* Resize and Upsample: sizes, and the tables of taps that give every output row and column its sources. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "onnx_window.h"
+
+#define MAX_EXTENT 65535
+
+/* What the attributes and operands of either operator say, per axis of x. */
+struct resize {
+	unsigned rank;
+	int64_t out[IR_MAX_RANK];
+	double scale[IR_MAX_RANK];
+	double roi_start[IR_MAX_RANK], roi_end[IR_MAX_RANK];
+	bool linear;
+};
+
+static int bad_operand(struct ir_graph *g, struct ir_op *op, const char *name)
+{
+	return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+			 "operand %s is not a constant with one entry per axis; fix the input with "
+			 "--shape or fold the model first",
+			 name);
+}
+
+/* `n` numbers of a constant operand, or NULL when it is absent or empty. */
+static const float *floats(const struct ir_value *v, size_t *n)
+{
+	*n = v && v->data && v->dtype == MICA_F32 ? (size_t)ir_elements(v) : 0;
+	return *n ? v->data : NULL;
+}
+
+static int read_scales(struct ir_graph *g, struct ir_op *op, struct resize *r, const int *axes,
+		       size_t naxes, const float *scales)
+{
+	const struct ir_value *x = op->in[0];
+
+	for (size_t i = 0; i < naxes; i++) {
+		int a = axes[i];
+		bool crop = onnx_is(op, "coordinate_transformation_mode", "tf_crop_and_resize",
+				    "half_pixel");
+		float part = crop ? (float)(r->roi_end[a] - r->roi_start[a]) : 1;
+		float out = floorf((float)x->dim[a] * part * scales[i]);
+
+		if (!(scales[i] > 0) || !(out >= 1 && out <= 1e9f))
+			return onnx_fail(g, op, MICA_ERR_SHAPE,
+					 "scale %g of axis %d gives no valid size; check the model",
+					 (double)scales[i], a);
+		r->scale[a] = scales[i];
+		r->out[a] = (int64_t)out;
+	}
+	return 0;
+}
+
+static int read_sizes(struct ir_graph *g, struct ir_op *op, struct resize *r, const int *axes,
+		      size_t naxes, const int64_t *sizes)
+{
+	const struct ir_value *x = op->in[0];
+	bool larger = onnx_is(op, "keep_aspect_ratio_policy", "not_larger", "stretch");
+	bool smaller = onnx_is(op, "keep_aspect_ratio_policy", "not_smaller", "stretch");
+	double common = 0;
+
+	for (size_t i = 0; i < naxes; i++) {
+		double s = (double)sizes[i] / (double)x->dim[axes[i]];
+
+		if (sizes[i] < 1 || sizes[i] > INT32_MAX)
+			return onnx_fail(g, op, MICA_ERR_SHAPE,
+					 "size %lld of axis %d is not valid; check the model",
+					 (long long)sizes[i], axes[i]);
+		r->scale[axes[i]] = s;
+		r->out[axes[i]] = sizes[i];
+		if (!i || (larger && s < common) || (smaller && s > common))
+			common = s;
+	}
+	for (size_t i = 0; i < naxes && (larger || smaller); i++) {
+		r->scale[axes[i]] = common;
+		r->out[axes[i]] = (int64_t)(common * (double)x->dim[axes[i]] + 0.5);
+	}
+	return 0;
+}
+
+static int read_axes(struct ir_graph *g, struct ir_op *op, const struct resize *r, int *axes,
+		     size_t *naxes)
+{
+	const int64_t *list;
+	size_t n = onnx_ints(op, "axes", &list);
+	unsigned seen = 0;
+
+	if (n > r->rank)
+		return onnx_fail(g, op, MICA_ERR_SHAPE,
+				 "attribute axes has %zu entries; check the model", n);
+	*naxes = n ? n : r->rank;
+	for (size_t i = 0; i < *naxes; i++) {
+		axes[i] = n ? onnx_axis(g, op, list[i], r->rank) : (int)i;
+		if (axes[i] < 0)
+			return axes[i];
+		if (seen >> axes[i] & 1)
+			return onnx_fail(g, op, MICA_ERR_SHAPE,
+					 "attribute axes names axis %d twice; check the model",
+					 axes[i]);
+		seen |= 1u << axes[i];
+	}
+	return 0;
+}
+
+static int read_extents(struct ir_graph *g, struct ir_op *op, struct resize *r)
+{
+	bool upsample = !strcmp(op->onnx_type, "Upsample"), old = upsample || onnx_opset(g) < 11;
+	const struct ir_value *sizes = old ? NULL : ir_op_in(op, 3);
+	const struct ir_value *scale_in = ir_op_in(op, old ? 1 : 2);
+	const Onnx__AttributeProto *attr = onnx_attr(op, "scales");
+	size_t n, naxes = 0, nroi = 0;
+	int axes[IR_MAX_RANK];
+	const float *scales = floats(scale_in, &n),
+		    *roi = old ? NULL : floats(ir_op_in(op, 1), &nroi);
+
+	if (!scales && attr && attr->n_floats) {
+		scales = attr->floats;
+		n = attr->n_floats;
+	}
+	if (read_axes(g, op, r, axes, &naxes))
+		return -(int)g->err->code;
+	if (onnx_is(op, "coordinate_transformation_mode", "tf_crop_and_resize", "") &&
+	    nroi != 2 * naxes)
+		return bad_operand(g, op, "roi");
+	for (size_t i = 0; roi && i < naxes && nroi == 2 * naxes; i++) {
+		r->roi_start[axes[i]] = (double)roi[i];
+		r->roi_end[axes[i]] = (double)roi[naxes + i];
+	}
+	if (scales)
+		return n == naxes ? read_scales(g, op, r, axes, naxes, scales)
+				  : bad_operand(g, op, "scales");
+	if (!sizes || !sizes->data || sizes->dtype != IR_I64 || (size_t)ir_elements(sizes) != naxes)
+		return bad_operand(g, op, sizes ? "sizes" : "scales");
+	return read_sizes(g, op, r, axes, naxes, sizes->data);
+}
+
+static int resize_read(struct ir_graph *g, struct ir_op *op, struct resize *r)
+{
+	const struct ir_value *x = op->in[0];
+
+	memset(r, 0, sizeof(*r));
+	r->rank = x->rank;
+	for (unsigned i = 0; i < x->rank; i++) {
+		r->out[i] = x->dim[i];
+		r->scale[i] = r->roi_end[i] = 1;
+	}
+	r->linear = onnx_is(op, "mode", "linear", "nearest") ||
+		    onnx_is(op, "mode", "bilinear", "nearest");
+	if (!r->linear && !onnx_is(op, "mode", "nearest", "nearest"))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "only modes nearest and linear are supported; export with one of "
+				 "them");
+	if (onnx_int(op, "antialias", 0))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "antialias is not supported; export without it");
+	return read_extents(g, op, r);
+}
+
+int infer_resize(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct resize r;
+	unsigned changed = 0;
+	(void)d;
+
+	if (resize_read(g, op, &r))
+		return -(int)g->err->code;
+	for (unsigned i = 0; i < r.rank; i++)
+		changed += r.out[i] != op->in[0]->dim[i] || r.scale[i] != 1;
+	if (changed > 2 || r.rank > 4)
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "resizes %u of %u axes; at most 2 of up to 4 are supported",
+				 changed, r.rank);
+	return onnx_out(g, op, 0, op->in[0]->dtype, r.rank, r.out);
+}
+
+/* ---- taps ---- */
+
+/* The coordinate in the input of output coordinate i. */
+static double source(const struct ir_graph *g, const struct ir_op *op, const struct resize *r,
+		     unsigned axis, int64_t i, int64_t in)
+{
+	static const char *const attr = "coordinate_transformation_mode";
+	bool old = !strcmp(op->onnx_type, "Upsample") || onnx_opset(g) < 11;
+	const char *def = old ? "asymmetric" : "half_pixel";
+	double s = r->scale[axis], x = (double)i, out = (double)r->out[axis], n = (double)in;
+
+	if (onnx_is(op, attr, "asymmetric", def))
+		return x / s;
+	if (onnx_is(op, attr, "align_corners", def))
+		return out > 1 ? x * (n - 1) / (out - 1) : 0;
+	if (onnx_is(op, attr, "pytorch_half_pixel", def) && out <= 1)
+		return 0;
+	if (onnx_is(op, attr, "tf_half_pixel_for_nn", def))
+		return (x + 0.5) / s;
+	if (onnx_is(op, attr, "half_pixel_symmetric", def))
+		return n / 2 * (1 - out / (s * n)) + (x + 0.5) / s - 0.5;
+	if (onnx_is(op, attr, "tf_crop_and_resize", def)) {
+		double a = r->roi_start[axis], b = r->roi_end[axis];
+
+		return out > 1 ? a * (n - 1) + x * (b - a) * (n - 1) / (out - 1)
+			       : 0.5 * (a + b) * (n - 1);
+	}
+	return (x + 0.5) / s - 0.5;
+}
+
+static double nearest(const struct ir_graph *g, const struct ir_op *op, double x)
+{
+	bool old = !strcmp(op->onnx_type, "Upsample") || onnx_opset(g) < 11;
+	const char *def = old ? "floor" : "round_prefer_floor";
+
+	if (onnx_is(op, "nearest_mode", "floor", def))
+		return floor(x);
+	if (onnx_is(op, "nearest_mode", "ceil", def))
+		return ceil(x);
+	if (onnx_is(op, "nearest_mode", "round_prefer_ceil", def))
+		return floor(x + 0.5);
+	return ceil(x - 0.5);
+}
+
+static uint32_t clamp_to(double x, int64_t n)
+{
+	return x < 0 ? 0 : x > (double)(n - 1) ? (uint32_t)(n - 1) : (uint32_t)x;
+}
+
+static struct mica_resize_tap *make_taps(const struct ir_graph *g, const struct ir_op *op,
+					 const struct resize *r, unsigned axis)
+{
+	int64_t in = op->in[0]->dim[axis], out = r->out[axis];
+	struct mica_resize_tap *t = ir_alloc((size_t)out, sizeof(*t));
+
+	for (int64_t i = 0; i < out; i++) {
+		double x = source(g, op, r, axis, i, in), low = floor(x);
+
+		if (out == in && r->scale[axis] == 1 && r->roi_start[axis] == 0 &&
+		    r->roi_end[axis] == 1) {
+			t[i].i0 = t[i].i1 = (uint32_t)i;
+		} else if (r->linear) {
+			t[i].i0 = clamp_to(low, in);
+			t[i].i1 = clamp_to(low + 1, in);
+			t[i].w = (float)(x - low);
+		} else {
+			t[i].i0 = t[i].i1 = clamp_to(nearest(g, op, x), in);
+		}
+	}
+	return t;
+}
+
+static struct mica_resize_tap *one_tap(void)
+{
+	return ir_alloc(1, sizeof(struct mica_resize_tap));
+}
+
+static int check_crop(struct ir_graph *g, struct ir_op *op, const struct resize *r, const int *axis)
+{
+	for (int i = 0; i < 2; i++)
+		if (axis[i] >= 0 && (r->roi_start[axis[i]] < 0 || r->roi_end[axis[i]] > 1 ||
+				     r->roi_start[axis[i]] > r->roi_end[axis[i]]))
+			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+					 "roi reaches outside the operand, extrapolation is not "
+					 "supported");
+	for (unsigned i = 0; i < r->rank; i++)
+		if (r->out[i] > MAX_EXTENT)
+			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+					 "size %lld of axis %u is above %d", (long long)r->out[i],
+					 i, MAX_EXTENT);
+	return 0;
+}
+
+int canon_resize(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *x = op->in[0], *y;
+	int64_t dim[4] = { 1, 1, 1, 1 };
+	int perm[4], back[4], axis[2] = { -1, -1 }, n = 0, lift = 4 - (int)x->rank;
+	struct ir_op *rs;
+	struct resize r;
+	(void)d;
+
+	if (resize_read(g, op, &r))
+		return -(int)g->err->code;
+	/* the resized axes become the last two of four */
+	for (int i = (int)r.rank; i-- > 0;)
+		if (r.out[i] != x->dim[i] || r.scale[i] != 1)
+			axis[axis[1] >= 0 ? 0 : 1] = i;
+	if (axis[1] < 0)
+		axis[1] = (int)r.rank - 1;
+	if (check_crop(g, op, &r, axis))
+		return -(int)g->err->code;
+	for (int i = 0; i < 4; i++)
+		if ((axis[0] < 0 || i != axis[0] + lift) && i != axis[1] + lift)
+			perm[n++] = i;
+	if (axis[0] >= 0)
+		perm[n++] = axis[0] + lift;
+	perm[n] = axis[1] + lift;
+	for (unsigned i = 0; i < r.rank; i++)
+		dim[(int)i + lift] = x->dim[i];
+	x = build_transpose(&b, build_reshape(&b, x, 4, dim), perm);
+	for (int i = 0; i < 4; i++) {
+		back[perm[i]] = i;
+		dim[i] = perm[i] < lift ? 1 : r.out[perm[i] - lift];
+	}
+	rs = build_op(&b, IR_RESIZE, &x, 1, 4, dim);
+	rs->a.resize = r.linear ? MICA_RESIZE_LINEAR : MICA_RESIZE_NEAREST;
+	rs->a.taps_h =
+		perm[2] < lift ? one_tap() : make_taps(g, op, &r, (unsigned)(perm[2] - lift));
+	rs->a.taps_w = make_taps(g, op, &r, (unsigned)axis[1]);
+	y = build_transpose(&b, rs->out[0], back);
+	build_becomes(g, op->out[0], build_reshape(&b, y, op->out[0]->rank, op->out[0]->dim));
+	return 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory planning as plain data: buffers with a live range (steps, both ends inclusive), a size and an alignment get
+ * offsets such that no two that live at the same step overlap. The solver and the validator share nothing but this.
+ */
+#ifndef MICA_PLAN_H
+#define MICA_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct plan_buf {
+	uint32_t first, last;		/* live range */
+	uint64_t size;			/* 0 is allowed and gets offset 0 */
+	uint64_t align;			/* power of two */
+	uint64_t offset;		/* the solution */
+};
+
+struct plan_problem {
+	struct plan_buf *buf;
+	size_t count;
+	uint64_t capacity;		/* peak that is good enough to stop searching; 0: the lower bound */
+	unsigned effort;		/* rounds of local search; 0: only the greedy orders */
+};
+
+/* Fills the offsets; *peak is the highest end. 0, or -1 when memory is short. Deterministic. */
+int plan_solve(const struct plan_problem *p, uint64_t *peak);
+/* The most bytes that live at one step: no plan can have a lower peak. */
+uint64_t plan_lower_bound(const struct plan_buf *buf, size_t count);
+/* Sum of all sizes: the peak without any reuse. */
+uint64_t plan_no_reuse(const struct plan_buf *buf, size_t count);
+
+/* The validator. On refusal a and b (may be NULL) are the buffers concerned. */
+enum plan_verdict { PLAN_OK, PLAN_RANGE, PLAN_MISALIGNED, PLAN_PAST_CAPACITY, PLAN_OVERLAP };
+enum plan_verdict plan_check(const struct plan_buf *buf, size_t count, uint64_t capacity, size_t *a, size_t *b);
+
+#endif /* MICA_PLAN_H */

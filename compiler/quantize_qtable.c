@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+/* Which format each operator computes in: the model's, a finer one that its decomposition asks for, or the qtable's. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "quantize.h"
+
+static const struct {
+	const char *name;
+	int dtype;
+} names[] = {
+	{ "e4m3", MICA_E4M3 }, { "e5m2", MICA_E5M2 }, { "i8", MICA_I8 },    { "int8", MICA_I8 },
+	{ "bf16", MICA_BF16 }, { "f32", MICA_F32 },   { "fp32", MICA_F32 },
+};
+
+static int precision(int dtype)
+{
+	return dtype == MICA_F32 ? 2 : dtype == MICA_BF16 ? 1 : 0;
+}
+
+static char *trim(char *s)
+{
+	char *end;
+
+	while (isspace((unsigned char)*s))
+		s++;
+	for (end = s + strlen(s); end > s && isspace((unsigned char)end[-1]);)
+		*--end = 0;
+	return s;
+}
+
+static int apply(struct ir_graph *g, const struct mica_compile_options *o, unsigned line,
+		 const char *name, int dtype)
+{
+	unsigned found = 0;
+
+	for (struct ir_op *op = g->first; op; op = op->next) {
+		if (strcmp(op->name, name))
+			continue;
+		op->format = dtype;
+		found++;
+	}
+	if (found)
+		return 0;
+	return mica_err_set(g->err, MICA_ERR_USAGE,
+			    "%s:%u: the compiled model has no operator '%.200s'; use a name from "
+			    "the report (fused operators go by the name of the convolution or "
+			    "product)",
+			    o->qtable, line, name);
+}
+
+static int parse_line(struct ir_graph *g, const struct mica_compile_options *o, unsigned line,
+		      char *text)
+{
+	char *s = trim(text), *last = s + strlen(s);
+	int dtype = MICA_NONE;
+
+	if (!*s || *s == '#')
+		return 0;
+	while (last > s && !isspace((unsigned char)last[-1]))
+		last--;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (!strcmp(last, names[i].name))
+			dtype = names[i].dtype;
+	if (last == s || dtype == MICA_NONE)
+		return mica_err_set(g->err, MICA_ERR_USAGE,
+				    "%s:%u: '%.200s' is not \"operator-name FORMAT\" with a format "
+				    "of e4m3, e5m2, int8, bf16, f32",
+				    o->qtable, line, s);
+	last[-1] = 0;
+	return apply(g, o, line, trim(s), dtype);
+}
+
+static int read_qtable(struct ir_graph *g, const struct mica_compile_options *o)
+{
+	FILE *f = fopen(o->qtable, "re");
+	unsigned line = 0;
+	char *text = NULL;
+	size_t cap = 0;
+	int r = 0;
+
+	if (!f)
+		return mica_err_set(g->err, MICA_ERR_FILE, "%s: cannot be opened: %s", o->qtable,
+				    strerror(errno));
+	while (!r && getline(&text, &cap, f) >= 0)
+		r = parse_line(g, o, ++line, text);
+	free(text);
+	fclose(f);
+	return r;
+}
+
+int quantize_formats(struct ir_graph *g, const struct mica_compile_options *o)
+{
+	for (struct ir_op *op = g->first; op; op = op->next)
+		if (op->format < 0 || precision(op->format) < precision((int)o->format))
+			op->format = (int)o->format;
+	return o->qtable ? read_qtable(g, o) : 0;
+}

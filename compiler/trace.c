@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The tracer: runs a graph of the device dialect on the engine, whole tensors in one large LMEM, and shows every value.
+ * Calibration uses it on f32 graphs; the tests use it as the measure of what the tiled streams must compute.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "backend.h"
+#include "plan.h"
+
+struct ir_tracer {
+	struct ir_graph *g;
+	struct mica_engine *engine;
+	struct be_blob blob;
+	struct be_packets packets;
+	unsigned *end;			/* by step: packets up to here */
+	unsigned steps;
+	uint64_t *offset;		/* by value id: place in LMEM */
+	uint8_t *lmem;
+	uint64_t lmem_size;
+};
+
+
+static bool placed(const struct ir_graph *g, const struct ir_value *v)
+{
+	if (!v)
+		return false;
+	if (!v->data)
+		return v->is_input || v->def;
+	for (unsigned i = 0; i < g->outputs; i++)
+		if (g->output[i] == v)
+			return true;
+	for (unsigned u = 0; u < v->uses; u++)
+		for (unsigned i = 0; i < v->use[u]->ins; i++)
+			if (ir_op_in(v->use[u], i) == v && !be_streams(v->use[u], i))
+				return true;
+	return false;
+}
+
+/* Live ranges: inputs and constants from the start, outputs to the end; step 0 is the loading of the inputs. */
+static int place_values(struct ir_tracer *t)
+{
+	struct ir_graph *g = t->g;
+	struct plan_buf *buf = ir_alloc(g->values, sizeof(*buf));
+	struct plan_problem p = { .buf = buf, .count = g->values };
+	uint32_t step = 0;
+	int ret;
+
+	for (unsigned i = 0; i < g->values; i++) {
+		buf[i].align = MICA_LMEM_ALIGN;
+		buf[i].size = placed(g, g->value[i]) ? ir_bytes(g->value[i]) + MICA_LMEM_ALIGN : 0;
+		if (g->value[i] && g->value[i]->data)
+			buf[i].last = t->steps + 1;	/* written once, read by every run */
+	}
+	for (struct ir_op *op = g->first; op; op = op->next) {
+		step++;
+		buf[op->out[0]->id].first = step;
+		buf[op->out[0]->id].last = step;
+		for (unsigned i = 0; i < op->ins; i++) {
+			struct ir_value *v = ir_op_in(op, i);
+
+			if (v && buf[v->id].last < step)
+				buf[v->id].last = step;
+		}
+	}
+	for (unsigned i = 0; i < g->outputs; i++)
+		buf[g->output[i]->id].last = t->steps + 1;
+	ret = plan_solve(&p, &t->lmem_size);
+	for (unsigned i = 0; i < g->values; i++)
+		t->offset[i] = buf[i].offset;
+	free(buf);
+	if (ret || t->lmem_size >= UINT32_MAX - MICA_LMEM_ALIGN)
+		return mica_err_set(g->err, MICA_ERR_MEMORY,
+				    "%s: running the model layer by layer needs %llu MiB at once, more than 4 GiB cannot be addressed; use a smaller input shape (--shape)",
+				    g->name, (unsigned long long)(t->lmem_size >> 20));
+	t->lmem_size = (t->lmem_size + MICA_LMEM_ALIGN) & ~(uint64_t)(MICA_LMEM_ALIGN - 1);
+	return 0;
+}
+
+static struct be_view view_of(const struct ir_tracer *t, const struct ir_value *v)
+{
+	struct be_view view = { .addr = MICA_ADDR(MICA_SEG_LMEM, t->offset[v->id]) };
+
+	be_dense(v, v->dim, view.stride);
+	return view;
+}
+
+/* Walks the output in boxes that one packet's fields can hold: the whole, for all but extreme shapes. */
+static int lower_boxes(struct be_lower *l, struct ir_op *op, const struct be_view *whole, const struct be_view *out)
+{
+	const struct ir_value *y = op->out[0];
+	struct be_box box = be_whole(y), need, unit = box;
+	struct be_view in[IR_MAX_IN], o;
+	int ret = 0;
+
+	if (!be_fit_fields(op, &unit))
+		return be_op_err(l->g, op, MICA_ERR_UNSUPPORTED, "a dimension is larger than the 65535 that a command can hold");
+	box = unit;
+	while (!ret) {
+		unsigned d = y->rank;
+
+		for (unsigned i = 0; i < op->ins; i++) {
+			if (!op->in[i] || be_streams(op, i))
+				continue;
+			be_need(op, i, &box, &need);
+			in[i] = whole[i];
+			in[i].addr = be_at(&whole[i], &need, op->in[i]->rank);
+		}
+		o = *out;
+		o.addr = be_at(out, &box, y->rank);
+		ret = be_lower_op(l, op, &box, in, &o);
+		while (d-- > 0) {	/* the next box */
+			box.at[d] += unit.len[d];
+			if (box.at[d] < y->dim[d])
+				break;
+			box.at[d] = 0;
+			box.len[d] = unit.len[d];
+		}
+		if (d >= y->rank)
+			return ret;
+		if (box.len[d] > y->dim[d] - box.at[d])
+			box.len[d] = y->dim[d] - box.at[d];
+	}
+	return ret;
+}
+
+static int lower_step(struct ir_tracer *t, struct ir_op *op, unsigned step)
+{
+	struct be_lower l = { .g = t->g, .blob = &t->blob, .out = &t->packets, .layer = step };
+	struct be_view out = view_of(t, op->out[0]), *in = ir_alloc(op->ins, sizeof(*in));
+	struct be_box box = be_whole(op->out[0]);
+	int ret;
+
+	for (unsigned i = 0; i < op->ins; i++)
+		if (ir_op_in(op, i) && !be_streams(op, i))
+			in[i] = view_of(t, ir_op_in(op, i));
+	ret = be_is_move(op) ? be_lower_move(&l, op, &box, in, &out, NULL) : lower_boxes(&l, op, in, &out);
+	free(in);
+	return ret;
+}
+
+static void load_constants(struct ir_tracer *t)
+{
+	for (unsigned i = 0; i < t->g->values; i++) {
+		const struct ir_value *v = t->g->value[i];
+
+		if (v && v->data && placed(t->g, v))
+			memcpy(t->lmem + t->offset[i], v->data, ir_bytes(v));
+	}
+}
+
+struct ir_tracer *ir_tracer_new(struct ir_graph *g, unsigned threads)
+{
+	struct ir_tracer *t = ir_alloc(1, sizeof(*t));
+	unsigned step = 0;
+
+	t->g = g;
+	be_blob_init(&t->blob);
+	for (struct ir_op *op = g->first; op; op = op->next)
+		t->steps++;
+	t->end = ir_alloc(t->steps, sizeof(*t->end));
+	t->offset = ir_alloc(g->values, sizeof(*t->offset));
+	if (place_values(t))
+		goto err_free;
+	for (struct ir_op *op = g->first; op; op = op->next) {
+		if (lower_step(t, op, step))
+			goto err_free;
+		t->end[step++] = t->packets.count;
+	}
+	t->engine = mica_engine_create(MICA_ISA_AUTO, threads ? threads : 1);
+	t->lmem = aligned_alloc(MICA_LMEM_ALIGN, t->lmem_size);
+	if (!t->engine || !t->lmem) {
+		mica_err_set(g->err, MICA_ERR_MEMORY, "%s: no memory to run the model (%llu MiB)", g->name,
+			     (unsigned long long)(t->lmem_size >> 20));
+		goto err_free;
+	}
+	load_constants(t);
+	return t;
+err_free:
+	ir_tracer_free(t);
+	return NULL;
+}
+
+static int load_input(struct ir_tracer *t, const struct ir_trace *cb, const struct ir_value *v)
+{
+	size_t n = (size_t)ir_elements(v);
+	void *place = t->lmem + t->offset[v->id];
+	float *f = v->dtype == MICA_F32 ? place : ir_alloc(n, sizeof(*f));
+	int ret = cb->load(cb->opaque, v, f, n);
+
+	if (f != place) {
+		if (!ret)
+			mica_quantize(v->dtype, f, place, n, 1.0f / v->scale, v->zero);
+		free(f);
+	}
+	return ret;
+}
+
+int ir_tracer_run(struct ir_tracer *t, const struct ir_trace *cb)
+{
+	struct ir_graph *g = t->g;
+	struct mica_mem mem = { .lmem = { t->lmem }, .lmem_size = (uint32_t)t->lmem_size, .seg = { t->blob.data } };
+	unsigned step = 0, at = 0;
+	int ret = 0;
+
+	for (unsigned i = 0; i < g->inputs && !ret; i++) {
+		ret = load_input(t, cb, g->input[i]);
+		if (!ret && cb->see)
+			cb->see(cb->opaque, g->input[i], t->lmem + t->offset[g->input[i]->id], (size_t)ir_elements(g->input[i]));
+	}
+	for (struct ir_op *op = g->first; op && !ret; op = op->next, step++) {
+		const struct ir_value *y = op->out[0];
+
+		for (; at < t->end[step]; at++) {
+			int fault = mica_exec(t->engine, &t->packets.pkt[at], &mem);
+
+			if (fault)
+				return be_op_err(g, op, MICA_ERR_INTERNAL, "the engine reports fault %d; please report it", fault);
+		}
+		if (cb->see)
+			cb->see(cb->opaque, y, t->lmem + t->offset[y->id], (size_t)ir_elements(y));
+	}
+	return ret;
+}
+
+void ir_tracer_free(struct ir_tracer *t)
+{
+	if (!t)
+		return;
+	mica_engine_destroy(t->engine);
+	be_blob_fini(&t->blob);
+	free(t->packets.pkt);
+	free(t->end);
+	free(t->offset);
+	free(t->lmem);
+	free(t);
+}

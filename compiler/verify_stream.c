@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The verifier of finished streams. It shares no code with emit.c: it reads packets as the device does, works out from
+ * the waits what is known to be complete when each starts, and walks every byte of every memory in a shadow. Refused are
+ * unordered accesses to a byte (one of them a write), cores that meet between barriers, reads of bytes that nobody has
+ * written (LMEM is lost at checkpoints), and outputs with holes.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "backend.h"
+
+#define WINDOW (1u << 20)	/* units of a memory that are shadowed at a time */
+
+struct vpacket {
+	const union mica_pkt *p;
+	unsigned core, engine;
+	uint32_t index, ordinal, interval;
+	uint32_t done[MICA_ENGINE_COUNT];	/* complete before it starts, since the barrier */
+};
+
+struct unit {
+	uint32_t interval, written, writer, init;	/* init: 1 + checkpoints seen when it was written */
+	uint32_t read[MICA_ENGINE_COUNT];
+	uint8_t reader_cores, writer_cores;
+};
+
+struct verifier {
+	const struct mica_compiled *c;
+	struct mica_err *err;
+	struct vpacket *pkt;			/* by interval, then core, then order */
+	unsigned count;
+	uint32_t *life;				/* by interval: checkpoints before it */
+	struct unit *shadow;
+	/* the memory being looked at */
+	bool lmem;
+	unsigned mem;				/* core or segment */
+	uint64_t size, unit, base;		/* bytes; window's first unit */
+};
+
+struct block { bool lmem; unsigned mem; int64_t at; int64_t dim[4], stride[4]; unsigned elem; bool write; };
+
+/* ---- reading packets ---- */
+
+static struct block from_view(const struct mica_view *v, unsigned core, int64_t d0, int64_t d1, int64_t d2, int64_t d3, bool write)
+{
+	struct block b = { .lmem = true, .mem = core, .at = v->addr, .dim = { d0, d1, d2, d3 },
+			   .elem = mica_dtype_size(v->dtype), .write = write };
+
+	for (unsigned i = 0; i < 4; i++)
+		b.stride[i] = v->stride[i];
+	return b;
+}
+
+static struct block from_copy(const struct mica_pkt_copy *c, unsigned core, bool write)
+{
+	uint64_t addr = write ? c->dst : c->src;
+	uint32_t seg = MICA_ADDR_SEG(addr);
+	struct block b = { .lmem = seg >= MICA_SEG_PEER, .mem = seg == MICA_SEG_LMEM ? core : seg >= MICA_SEG_PEER ? seg - MICA_SEG_PEER : seg,
+			   .at = (int64_t)MICA_ADDR_OFF(addr), .elem = c->elem, .write = write };
+
+	for (unsigned i = 0; i < 4; i++) {
+		b.dim[i] = c->dim[i];
+		b.stride[i] = write ? c->dst_stride[i] : c->src_stride[i];
+	}
+	return b;
+}
+
+/* All blocks that a packet touches; elem 0 marks an operand that is absent. */
+static unsigned blocks_of(const struct vpacket *v, struct block b[4])
+{
+	const union mica_pkt *p = v->p;
+	unsigned c = v->core;
+
+#define ALL4(d) (d)[0], (d)[1], (d)[2], (d)[3]
+	switch (p->hdr.opcode) {
+	case MICA_OP_COPY:
+		b[0] = from_copy(&p->copy, c, false);
+		b[1] = from_copy(&p->copy, c, true);
+		return 2;
+	case MICA_OP_FILL:
+		b[0] = from_view(&p->fill.dst, c, ALL4(p->fill.dim), true);
+		return 1;
+	case MICA_OP_CONV: case MICA_OP_DWCONV:
+		b[0] = from_view(&p->conv.src, c, p->conv.n, p->conv.in_h, p->conv.in_w, p->conv.in_c, false);
+		b[1] = from_view(&p->conv.res, c, p->conv.n, p->conv.out_h, p->conv.out_w, p->conv.out_c, false);
+		b[2] = from_view(&p->conv.dst, c, p->conv.n, p->conv.out_h, p->conv.out_w, p->conv.out_c, true);
+		return 3;
+	case MICA_OP_MATMUL:
+		b[0] = from_view(&p->matmul.a, c, p->matmul.batch, p->matmul.m, p->matmul.k, 1, false);
+		b[1] = from_view(&p->matmul.b, c, p->matmul.batch, p->matmul.k, p->matmul.n, 1, false);
+		b[2] = from_view(&p->matmul.res, c, p->matmul.batch, p->matmul.m, p->matmul.n, 1, false);
+		b[3] = from_view(&p->matmul.dst, c, p->matmul.batch, p->matmul.m, p->matmul.n, 1, true);
+		return 4;
+	case MICA_OP_BINARY:
+		b[0] = from_view(&p->binary.a, c, ALL4(p->binary.dim), false);
+		b[1] = from_view(&p->binary.b, c, ALL4(p->binary.dim), false);
+		b[2] = from_view(&p->binary.c, c, ALL4(p->binary.dim), false);
+		b[3] = from_view(&p->binary.dst, c, ALL4(p->binary.dim), true);
+		return 4;
+	case MICA_OP_UNARY:
+		b[0] = from_view(&p->unary.src, c, ALL4(p->unary.dim), false);
+		b[1] = from_view(&p->unary.dst, c, ALL4(p->unary.dim), true);
+		return 2;
+	case MICA_OP_LUT:
+		b[0] = from_view(&p->lut.src, c, ALL4(p->lut.dim), false);
+		b[1] = from_view(&p->lut.dst, c, ALL4(p->lut.dim), true);
+		return 2;
+	case MICA_OP_POOL:
+		b[0] = from_view(&p->pool.src, c, p->pool.n, p->pool.in_h, p->pool.in_w, p->pool.c, false);
+		b[1] = from_view(&p->pool.dst, c, p->pool.n, p->pool.out_h, p->pool.out_w, p->pool.c, true);
+		return 2;
+	case MICA_OP_RESIZE:
+		b[0] = from_view(&p->resize.src, c, p->resize.n, p->resize.in_h, p->resize.in_w, p->resize.c, false);
+		b[1] = from_view(&p->resize.dst, c, p->resize.n, p->resize.out_h, p->resize.out_w, p->resize.c, true);
+		return 2;
+	case MICA_OP_REDUCE:
+		b[0] = from_view(&p->reduce.src, c, ALL4(p->reduce.dim), false);
+		b[1] = from_view(&p->reduce.dst, c, ALL4(p->reduce.dim), true);
+		for (unsigned i = 0; i < 4; i++)
+			if (p->reduce.axes & 1u << i)
+				b[1].dim[i] = 1;
+		return 2;
+	case MICA_OP_SOFTMAX: case MICA_OP_NORM:
+		b[0] = from_view(&p->norm.src, c, ALL4(p->norm.dim), false);
+		b[1] = from_view(&p->norm.dst, c, ALL4(p->norm.dim), true);
+		return 2;
+	default:
+		return 0;
+	}
+#undef ALL4
+}
+
+/* ---- what is complete when a packet starts ---- */
+
+static int by_interval(const void *a, const void *b)
+{
+	const struct vpacket *x = a, *y = b;
+
+	if (x->interval != y->interval)
+		return x->interval < y->interval ? -1 : 1;
+	if (x->core != y->core)
+		return x->core < y->core ? -1 : 1;
+	return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static void join(uint32_t *done, const uint32_t *other)
+{
+	for (unsigned e = 0; e < MICA_ENGINE_COUNT; e++)
+		done[e] = other[e] > done[e] ? other[e] : done[e];
+}
+
+/* The packets of one interval of one core: start of each is after its waits and after its engine's packet before. */
+static void order_interval(struct vpacket *v, unsigned n)
+{
+	uint32_t count[MICA_ENGINE_COUNT] = { 0 };
+	struct vpacket **nth[MICA_ENGINE_COUNT];
+
+	for (unsigned e = 0; e < MICA_ENGINE_COUNT; e++)
+		nth[e] = ir_alloc(n + 1, sizeof(**nth));
+	for (unsigned i = 0; i < n; i++) {
+		unsigned me = v[i].engine;
+
+		if (count[me])
+			join(v[i].done, nth[me][count[me]]->done);
+		v[i].done[me] = count[me];
+		for (unsigned e = 0; e < MICA_ENGINE_COUNT; e++) {
+			uint32_t w = v[i].p->hdr.wait[e];
+
+			if (!w)
+				continue;
+			join(v[i].done, nth[e][w]->done);
+			v[i].done[e] = v[i].done[e] > w ? v[i].done[e] : w;
+		}
+		v[i].ordinal = ++count[me];
+		nth[me][v[i].ordinal] = &v[i];
+	}
+	for (unsigned e = 0; e < MICA_ENGINE_COUNT; e++)
+		free(nth[e]);
+}
+
+static void read_streams(struct verifier *v)
+{
+	const struct mica_compiled *c = v->c;
+
+	v->pkt = ir_alloc(c->packets, sizeof(*v->pkt));
+	v->life = ir_alloc(c->packets + 1, sizeof(*v->life));
+	for (unsigned core = 0; core < c->cores; core++) {
+		uint32_t interval = 0, index = 0;
+
+		for (size_t at = 0; at < c->stream_size[core]; index++) {
+			const union mica_pkt *p = (const union mica_pkt *)(c->stream[core] + at);
+
+			at += (size_t)p->hdr.units * MICA_PKT_ALIGN;
+			if (p->hdr.opcode == MICA_OP_BARRIER) {
+				interval++;
+				v->life[interval] = v->life[interval - 1] + !!(p->ctl.flags & MICA_BARRIER_CHECKPOINT);
+			} else if (p->hdr.opcode != MICA_OP_END) {
+				v->pkt[v->count++] = (struct vpacket){ .p = p, .core = core, .engine = mica_pkt_engine(p),
+								       .index = index, .interval = interval };
+			}
+		}
+	}
+	qsort(v->pkt, v->count, sizeof(*v->pkt), by_interval);
+	for (unsigned i = 0, n; i < v->count; i += n) {
+		for (n = 1; i + n < v->count && v->pkt[i + n].interval == v->pkt[i].interval && v->pkt[i + n].core == v->pkt[i].core; n++)
+			;
+		order_interval(&v->pkt[i], n);
+	}
+}
+
+/* ---- the shadow ---- */
+
+static int refuse(const struct verifier *v, const struct vpacket *p, uint64_t at, const char *what)
+{
+	char text[512];
+
+	mica_disasm(text, sizeof(text), p->p);
+	return mica_err_set(v->err, MICA_ERR_INTERNAL,
+			    "%s: the streams are refused: core %u, packet %u (layer %u): %s, at byte %llu of %s %u: %.300s; please report it",
+			    v->c->g->name, p->core, p->index, p->p->hdr.layer, what, (unsigned long long)at, v->lmem ? "LMEM of core" : "segment",
+			    v->mem, text);
+}
+
+static int visit(struct verifier *v, const struct vpacket *p, uint64_t i, bool write)
+{
+	struct unit *u = &v->shadow[i - v->base];
+	uint8_t me = (uint8_t)(1u << p->core);
+	uint32_t life = v->lmem ? v->life[p->interval] + 1 : 1;
+
+	if (u->interval != p->interval + 1) {
+		uint32_t init = u->init;
+
+		*u = (struct unit){ .interval = p->interval + 1, .init = init };
+	}
+	if ((u->writer_cores & ~me) || (write && (u->reader_cores & ~me)))
+		return refuse(v, p, i * v->unit, "touches what another core writes or reads since the last barrier");
+	if (u->written && u->writer != p->engine && p->done[u->writer] < u->written)
+		return refuse(v, p, i * v->unit, "does not wait for the packet that wrote before");
+	if (!write) {
+		if (u->init != life)
+			return refuse(v, p, i * v->unit, "reads what nobody has written");
+		u->reader_cores |= me;
+		u->read[p->engine] = p->ordinal;
+		return 0;
+	}
+	for (unsigned e = 0; e < MICA_ENGINE_COUNT; e++)
+		if (e != p->engine && p->done[e] < u->read[e])
+			return refuse(v, p, i * v->unit, "does not wait for the packet that reads before");
+	memset(u->read, 0, sizeof(u->read));
+	u->writer_cores |= me;
+	u->writer = p->engine;
+	u->written = p->ordinal;
+	u->init = life;
+	return 0;
+}
+
+static int visit_block(struct verifier *v, const struct vpacket *p, const struct block *b)
+{
+	int64_t lo = (int64_t)(v->base * v->unit), hi = lo + (int64_t)(WINDOW * v->unit);
+	int64_t run = b->elem, cols = b->dim[3], step = b->stride[3];
+
+	if (step == b->elem || cols == 1) {	/* the innermost axis is one run */
+		run = cols * b->elem;
+		cols = 1;
+	}
+	for (int64_t n = 0; n < (b->stride[0] ? b->dim[0] : 1); n++)
+		for (int64_t h = 0; h < (b->stride[1] ? b->dim[1] : 1); h++)
+			for (int64_t w = 0; w < (b->stride[2] ? b->dim[2] : 1); w++)
+				for (int64_t c = 0; c < (step ? cols : 1); c++) {
+					int64_t from = b->at + n * b->stride[0] + h * b->stride[1] + w * b->stride[2] + c * step;
+					int64_t to = from + run < hi ? from + run : hi;
+
+					for (int64_t i = from > lo ? from : lo; i < to; i += (int64_t)v->unit) {
+						int ret = visit(v, p, (uint64_t)i / v->unit, b->write);
+
+						if (ret)
+							return ret;
+					}
+				}
+	return 0;
+}
+
+static bool here(const struct verifier *v, const struct block *b)
+{
+	return b->elem && b->lmem == v->lmem && b->mem == v->mem;
+}
+
+static uint64_t gcd(uint64_t a, uint64_t b)
+{
+	while (b) {
+		uint64_t t = a % b;
+
+		a = b;
+		b = t;
+	}
+	return a;
+}
+
+/* The largest unit that every access to this memory is a multiple of. */
+static uint64_t common_unit(const struct verifier *v)
+{
+	uint64_t g = v->size;
+
+	for (unsigned i = 0; i < v->count; i++) {
+		struct block b[4];
+		unsigned n = blocks_of(&v->pkt[i], b);
+
+		for (unsigned k = 0; k < n; k++) {
+			if (!here(v, &b[k]))
+				continue;
+			g = gcd(g, (uint64_t)b[k].at);
+			if (b[k].stride[3] == b[k].elem || b[k].dim[3] == 1)
+				g = gcd(g, (uint64_t)b[k].dim[3] * b[k].elem);
+			else
+				g = gcd(gcd(g, b[k].elem), (uint64_t)llabs(b[k].stride[3]));
+			for (unsigned d = 0; d < 3; d++)
+				if (b[k].dim[d] > 1)
+					g = gcd(g, (uint64_t)llabs(b[k].stride[d]));
+		}
+	}
+	return g ? g : 1;
+}
+
+static int check_window(struct verifier *v, bool input, bool output)
+{
+	uint64_t units = (v->size + v->unit - 1) / v->unit - v->base;
+	int ret = 0;
+
+	units = units < WINDOW ? units : WINDOW;
+	v->shadow = ir_alloc(units, sizeof(*v->shadow));	/* pages that nobody visits cost nothing */
+	for (uint64_t i = 0; i < units && input; i++)
+		v->shadow[i].init = 1;
+	for (unsigned i = 0; i < v->count && !ret; i++) {
+		struct block b[4];
+		unsigned n = blocks_of(&v->pkt[i], b);
+
+		for (unsigned k = 0; k < n && !ret; k++)
+			if (here(v, &b[k]))
+				ret = visit_block(v, &v->pkt[i], &b[k]);
+	}
+	for (uint64_t i = 0; i < units && output && !ret; i++)
+		if (!v->shadow[i].init)
+			ret = mica_err_set(v->err, MICA_ERR_INTERNAL, "%s: the streams are refused: byte %llu of output '%s' is never written; please report it",
+					   v->c->g->name, (unsigned long long)((v->base + i) * v->unit),
+					   v->c->output_name[v->mem - MICA_SEG_IO - v->c->g->inputs]);
+	free(v->shadow);
+	return ret;
+}
+
+static int check_memory(struct verifier *v, bool lmem, unsigned mem, uint64_t size, bool input, bool output)
+{
+	int ret = 0;
+
+	v->lmem = lmem;
+	v->mem = mem;
+	v->size = size;
+	if (!size)
+		return 0;
+	v->unit = common_unit(v);
+	for (v->base = 0; v->base * v->unit < size && !ret; v->base += WINDOW)
+		ret = check_window(v, input, output);
+	return ret;
+}
+
+int be_verify(const struct mica_compiled *c, struct mica_err *err)
+{
+	struct verifier v = { .c = c, .err = err };
+	struct mica_job job;
+	struct mica_job_fault fault = { 0 };
+	int ret;
+
+	mica_compiled_job(c, &job);
+	ret = mica_job_check(&job, &fault);
+	if (ret)
+		return mica_err_set(err, MICA_ERR_INTERNAL, "%s: the streams are refused: core %u, packet %u: %s (%s), fault %d; please report it",
+				    c->g->name, fault.core, fault.packet, mica_check_name(fault.check), fault.field ? fault.field : "-", ret);
+	read_streams(&v);
+	for (unsigned i = 0; i < c->cores && !ret; i++)
+		ret = check_memory(&v, true, i, c->lmem, false, false);
+	for (unsigned s = MICA_SEG_ARENA; s < job.lim.segments && !ret; s++) {
+		bool output = s >= MICA_SEG_IO + c->g->inputs;
+
+		ret = check_memory(&v, false, s, job.lim.seg_size[s], s != MICA_SEG_ARENA && !output, output);
+	}
+	free(v.pkt);
+	free(v.life);
+	return ret;
+}
