@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: MIT
+/* The CPU backend: the engine runs the same commands here, in the caller's thread or, when submitted, in a worker. */
+#include <errno.h>
+#include <linux/dma-buf.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#include "mica/regs.h"
+#include "sdk.h"
+
+#define DMABUF_HANDLE 1u	/* mica_buffer.handle of an imported dma-buf */
+
+/* mica_device.priv is unused; mica_model.priv is unused; this is mica_session.priv */
+struct cpu_session {
+	struct mica_engine *engine;
+	struct mica_job job;
+	uint8_t *lmem;			/* pages for all cores */
+	size_t lmem_size;
+	atomic_bool stop;
+	struct mica_job_fault fault;
+	pthread_t thread;
+	bool has_thread;
+	pthread_mutex_t lock;		/* protects what follows */
+	pthread_cond_t changed;
+	enum { CPU_IDLE, CPU_QUEUED, CPU_DONE, CPU_QUIT } phase;
+	int code;			/* MICA_FAULT_* of the job that is DONE */
+	int eventfd;			/* the session's, once asked for; else -1 */
+};
+
+static int cpu_open(struct mica_device *dev, const struct mica_device_options *o)
+{
+	const struct mica_params *par = &mica_params_default;
+	enum mica_isa_level best = mica_isa_best();
+
+	dev->isa = o->isa == MICA_CPU_AUTO ? best : (enum mica_isa_level)o->isa;
+	if (dev->isa > best)
+		return sdk_err(EOPNOTSUPP, "this CPU cannot run the %s kernels; the best it has is %s",
+			       mica_isa_level_name(dev->isa), mica_isa_level_name(best));
+	dev->info = (struct mica_device_info){
+		.backend = MICA_BACKEND_CPU, .cores = MICA_MAX_CORES, .mac_rows = par->mac_rows, .mac_cols = par->mac_cols,
+		.vector_lanes = par->vector_lanes, .dram_bytes_per_cycle = par->dram_bytes_per_cycle,
+		.isa_version = MICA_ISA_VERSION, .threads = o->threads,
+	};
+	snprintf(dev->info.name, sizeof(dev->info.name), "cpu (%s, %u thread%s)", mica_isa_level_name(dev->isa), o->threads,
+		 o->threads == 1 ? "" : "s");
+	return 0;
+}
+
+static void cpu_close(struct mica_device *dev)
+{
+	(void)dev;
+}
+
+/* ---- buffers ---- */
+
+static int cpu_buffer_alloc(struct mica_buffer *b)
+{
+	b->map = sdk_pages(b->size);
+	b->map_size = b->size;
+	return b->map ? 0 : sdk_err(ENOMEM, "out of memory for a buffer of %zu bytes", b->size);
+}
+
+static int dmabuf_sync(const struct mica_buffer *b, uint64_t flags)
+{
+	struct dma_buf_sync sync = { .flags = flags | DMA_BUF_SYNC_RW };
+	int ret;
+
+	do
+		ret = ioctl(b->fd, DMA_BUF_IOCTL_SYNC, &sync);
+	while (ret && (errno == EINTR || errno == EAGAIN));
+	return ret;
+}
+
+static int cpu_buffer_import(struct mica_buffer *b, int fd)
+{
+	off_t have = lseek(fd, 0, SEEK_END);
+
+	if (have >= 0 && (size_t)have < b->size)
+		return sdk_err(ERANGE, "the imported buffer has %lld bytes, %zu were asked for", (long long)have, b->size);
+	b->fd = dup(fd);
+	if (b->fd < 0)
+		return sdk_err(errno, "cannot keep the imported descriptor: %s", strerror(errno));
+	b->map = mmap(NULL, b->size, PROT_READ | PROT_WRITE, MAP_SHARED, b->fd, 0);
+	if (b->map == MAP_FAILED) {
+		int err = errno;
+
+		close(b->fd);
+		return sdk_err(err, "cannot map the imported buffer: %s", strerror(err));
+	}
+	b->map_size = b->size;
+	if (!dmabuf_sync(b, DMA_BUF_SYNC_START)) {
+		b->handle = DMABUF_HANDLE;
+		dmabuf_sync(b, DMA_BUF_SYNC_END);
+	}
+	return 0;
+}
+
+static int cpu_buffer_export(struct mica_buffer *b)
+{
+	(void)b;
+	return sdk_err(EOPNOTSUPP, "the CPU backend cannot make a dma-buf of its memory; allocate one elsewhere and import it");
+}
+
+static void cpu_buffer_free(struct mica_buffer *b)
+{
+	munmap(b->map, b->map_size);
+	if (b->fd >= 0)
+		close(b->fd);
+}
+
+/* ---- models ---- */
+
+static void fill_job(const struct mica_model *m, struct mica_job *job)
+{
+	job->cores = m->cores;
+	job->lim.lmem_size = m->c.meta->lmem_size;
+	job->lim.cores = m->cores;
+	job->lim.segments = MICA_SEG_IO + m->inputs + m->outputs;
+	job->layers = m->layers;
+	for (unsigned i = 0; i < m->cores; i++) {
+		job->stream[i] = m->stream[i];
+		job->stream_size[i] = m->stream_size[i];
+	}
+	job->lim.seg_size[MICA_SEG_WEIGHTS] = m->c.blob_size;
+	job->lim.seg_size[MICA_SEG_ARENA] = m->c.meta->arena_size;
+	job->lim.seg_write[MICA_SEG_ARENA] = true;
+	for (unsigned i = 0; i < m->inputs + m->outputs; i++) {
+		job->lim.seg_size[MICA_SEG_IO + i] = m->tensor[i].bytes;
+		job->lim.seg_write[MICA_SEG_IO + i] = i >= m->inputs;
+	}
+}
+
+/* The engine counts packets, people (and the device) name them by their offset. */
+static size_t packet_offset(const struct mica_model *m, const struct mica_job_fault *f)
+{
+	size_t at = 0;
+
+	for (uint32_t i = 0; f->core < m->cores && i < f->packet && at < m->stream_size[f->core]; i++)
+		at += (size_t)((const struct mica_pkt_hdr *)(m->stream[f->core] + at))->units * MICA_PKT_ALIGN;
+	return at;
+}
+
+static const char *packet_op(const struct mica_model *m, const struct mica_job_fault *f, size_t at)
+{
+	return f->core < m->cores && at < m->stream_size[f->core] ? mica_op_name(m->stream[f->core][at]) : "?";
+}
+
+static int cpu_model_load(struct mica_model *m)
+{
+	struct mica_job job = { 0 };
+	struct mica_job_fault f = { 0 };
+	size_t at;
+	int code;
+
+	fill_job(m, &job);
+	code = mica_job_check(&job, &f);
+	if (!code)
+		return 0;
+	at = packet_offset(m, &f);
+	return sdk_err(EBADMSG, "%s: its commands are refused: core %u, packet at 0x%zx (%s, layer '%s')%s%s: %s%s%s; compile the model again",
+		       m->c.meta->name, f.core, at, packet_op(m, &f, at), model_packet_layer(m, f.core, at),
+		       f.field ? ", field " : "", f.field ? f.field : "", fault_name(code),
+		       code == MICA_FAULT_PACKET ? ", " : "", code == MICA_FAULT_PACKET ? mica_check_name(f.check) : "");
+}
+
+static void cpu_model_unload(struct mica_model *m)
+{
+	(void)m;
+}
+
+/* ---- sessions ---- */
+
+static void cpu_session_bind(struct mica_session *s, unsigned seg)
+{
+	struct cpu_session *cs = s->priv;
+
+	cs->job.seg[seg] = segment_ptr(&s->seg[seg]);
+}
+
+static int init_sync(struct cpu_session *cs)
+{
+	pthread_condattr_t attr;
+	int ret = pthread_mutex_init(&cs->lock, NULL);
+
+	if (ret)
+		return ret;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	ret = pthread_cond_init(&cs->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	if (ret)
+		pthread_mutex_destroy(&cs->lock);
+	return ret;
+}
+
+static int create_engine(struct mica_session *s, struct cpu_session *cs)
+{
+	const struct mica_device *dev = s->model->dev;
+
+	cs->engine = mica_engine_create(dev->isa, dev->info.threads);
+	if (cs->engine)
+		return 0;
+	return sdk_err(errno == ENOTSUP ? EOPNOTSUPP : ENOMEM, "cannot start the %s engine with %u threads: %s",
+		       mica_isa_level_name(dev->isa), dev->info.threads, strerror(errno));
+}
+
+static int cpu_session_create(struct mica_session *s)
+{
+	const struct mica_model *m = s->model;
+	struct cpu_session *cs = calloc(1, sizeof(*cs));
+	int ret;
+
+	if (!cs)
+		return sdk_nomem("a session");
+	s->priv = cs;
+	cs->eventfd = -1;
+	cs->lmem_size = (size_t)m->c.meta->lmem_size * m->cores;
+	cs->lmem = sdk_pages(cs->lmem_size);
+	if (!cs->lmem) {
+		ret = sdk_nomem("LMEM");
+		goto err_free;
+	}
+	if (init_sync(cs)) {
+		ret = sdk_nomem("a lock");
+		goto err_lmem;
+	}
+	ret = create_engine(s, cs);
+	if (ret)
+		goto err_sync;
+	fill_job(m, &cs->job);
+	cs->job.checked = true;
+	cs->job.stop = &cs->stop;
+	for (unsigned i = 0; i < m->cores; i++)
+		cs->job.lmem[i] = cs->lmem + (size_t)i * m->c.meta->lmem_size;
+	cs->job.seg[MICA_SEG_WEIGHTS] = (uint8_t *)m->c.blob;
+	for (unsigned i = MICA_SEG_ARENA; i < s->segments; i++)
+		cpu_session_bind(s, i);
+	return 0;
+
+err_sync:
+	pthread_cond_destroy(&cs->changed);
+	pthread_mutex_destroy(&cs->lock);
+err_lmem:
+	sdk_pages_free(cs->lmem, cs->lmem_size);
+err_free:
+	free(cs);
+	return ret;
+}
+
+static void cpu_session_destroy(struct mica_session *s)
+{
+	struct cpu_session *cs = s->priv;
+
+	if (cs->has_thread) {
+		atomic_store(&cs->stop, true);
+		pthread_mutex_lock(&cs->lock);
+		cs->phase = CPU_QUIT;
+		pthread_cond_broadcast(&cs->changed);
+		pthread_mutex_unlock(&cs->lock);
+		pthread_join(cs->thread, NULL);
+	}
+	mica_engine_destroy(cs->engine);
+	pthread_cond_destroy(&cs->changed);
+	pthread_mutex_destroy(&cs->lock);
+	sdk_pages_free(cs->lmem, cs->lmem_size);
+	free(cs);
+}
+
+static void sync_imported(struct mica_session *s, uint64_t flags)
+{
+	for (unsigned i = MICA_SEG_IO; i < s->segments; i++)
+		if (s->seg[i].buf->handle == DMABUF_HANDLE)
+			dmabuf_sync(s->seg[i].buf, flags);
+}
+
+/* Time is a function of the commands alone, so that the first run's statistics hold for all. */
+static int execute(struct mica_session *s, struct cpu_session *cs)
+{
+	struct mica_job_stats *stats = (void *)((uint8_t *)s->own->map + s->stats_offset);
+	int code;
+
+	cs->job.stats = s->ran ? NULL : stats;
+	cs->job.layer = s->ran ? NULL : (struct mica_layer_stats *)(stats + 1);
+	sync_imported(s, DMA_BUF_SYNC_START);
+	code = mica_job_run(cs->engine, &cs->job, &cs->fault);
+	sync_imported(s, DMA_BUF_SYNC_END);
+	return code;
+}
+
+static int result(struct mica_session *s, int code)
+{
+	const struct cpu_session *cs = s->priv;
+	const struct mica_job_fault *f = &cs->fault;
+	size_t at;
+
+	if (!code)
+		return 0;
+	at = packet_offset(s->model, f);
+	return sdk_err(code == MICA_FAULT_ABORTED ? ECANCELED : EIO, "the job faulted on core %u at packet 0x%zx (%s, layer '%s'): %s",
+		       f->core, at, packet_op(s->model, f, at), model_packet_layer(s->model, f->core, at),
+		       fault_name(code));
+}
+
+static void *worker(void *arg)
+{
+	struct mica_session *s = arg;
+	struct cpu_session *cs = s->priv;
+	int code;
+
+	pthread_mutex_lock(&cs->lock);
+	while (cs->phase != CPU_QUIT) {
+		if (cs->phase != CPU_QUEUED) {
+			pthread_cond_wait(&cs->changed, &cs->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&cs->lock);
+		code = execute(s, cs);
+		pthread_mutex_lock(&cs->lock);
+		if (cs->phase == CPU_QUIT)
+			break;
+		cs->code = code;
+		cs->phase = CPU_DONE;
+		pthread_cond_broadcast(&cs->changed);
+		if (cs->eventfd >= 0 && write(cs->eventfd, &(uint64_t){ 1 }, 8) < 0)
+			continue;	/* the counter is full: readable anyway */
+	}
+	pthread_mutex_unlock(&cs->lock);
+	return NULL;
+}
+
+static int cpu_submit(struct mica_session *s)
+{
+	struct cpu_session *cs = s->priv;
+
+	if (!cs->has_thread) {
+		int err = pthread_create(&cs->thread, NULL, worker, s);
+
+		if (err)
+			return sdk_err(err, "cannot start the session's worker: %s", strerror(err));
+		cs->has_thread = true;
+	}
+	pthread_mutex_lock(&cs->lock);
+	cs->phase = CPU_QUEUED;
+	pthread_cond_broadcast(&cs->changed);
+	pthread_mutex_unlock(&cs->lock);
+	return 0;
+}
+
+static int cpu_wait(struct mica_session *s, int64_t timeout_ns)
+{
+	struct cpu_session *cs = s->priv;
+	int64_t deadline = deadline_after(timeout_ns);
+	struct timespec ts = { deadline / 1000000000, deadline % 1000000000 };
+	int ret = 0;
+
+	pthread_mutex_lock(&cs->lock);
+	while (cs->phase == CPU_QUEUED && !ret)
+		ret = deadline == INT64_MAX ? pthread_cond_wait(&cs->changed, &cs->lock) :
+					      pthread_cond_timedwait(&cs->changed, &cs->lock, &ts);
+	if (cs->phase == CPU_QUEUED) {
+		pthread_mutex_unlock(&cs->lock);
+		return sdk_err(ETIME, "the job did not end within %.3f s; it still runs", timeout_ns / 1e9);
+	}
+	cs->phase = CPU_IDLE;
+	pthread_mutex_unlock(&cs->lock);
+	return result(s, cs->code);
+}
+
+static int cpu_run(struct mica_session *s, int64_t timeout_ns)
+{
+	int ret;
+
+	if (timeout_ns < 0)
+		return result(s, execute(s, s->priv));
+	ret = cpu_submit(s);
+	return ret ? ret : cpu_wait(s, timeout_ns);
+}
+
+static int cpu_eventfd(struct mica_session *s)
+{
+	struct cpu_session *cs = s->priv;
+	bool done;
+
+	pthread_mutex_lock(&cs->lock);
+	cs->eventfd = s->eventfd;
+	done = cs->phase == CPU_DONE;
+	pthread_mutex_unlock(&cs->lock);
+	if (done && write(s->eventfd, &(uint64_t){ 1 }, 8) < 0)
+		return sdk_err(errno, "cannot signal the eventfd: %s", strerror(errno));
+	return 0;
+}
+
+const struct backend backend_cpu = {
+	.name = "cpu",
+	.open = cpu_open,
+	.close = cpu_close,
+	.buffer_alloc = cpu_buffer_alloc,
+	.buffer_import = cpu_buffer_import,
+	.buffer_export = cpu_buffer_export,
+	.buffer_free = cpu_buffer_free,
+	.model_load = cpu_model_load,
+	.model_unload = cpu_model_unload,
+	.session_create = cpu_session_create,
+	.session_destroy = cpu_session_destroy,
+	.session_bind = cpu_session_bind,
+	.submit = cpu_submit,
+	.wait = cpu_wait,
+	.run = cpu_run,
+	.eventfd = cpu_eventfd,
+};

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/* What libmica's files share: the objects behind the public handles, the backend table, error text. */
+#ifndef MICA_SDK_H
+#define MICA_SDK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include "engine.h"
+#include "mica.h"
+#include "model.pb-c.h"
+
+/* ---- errors (error.c) ---- */
+
+/* Stores the thread's text and returns -err. */
+int sdk_err(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int sdk_nomem(const char *what);
+
+/* ---- files (file.c) ---- */
+
+/* Whole file into page-aligned zero-padded memory; freed by sdk_file_free. limit: refuse larger ones. */
+struct sdk_file { uint8_t *data; size_t size; size_t mapped; };
+int sdk_file_load(const char *path, size_t limit, struct sdk_file *f);
+int sdk_file_copy(const void *data, size_t size, struct sdk_file *f);
+void sdk_file_free(struct sdk_file *f);
+/* Parts one after another into PATH by way of a temporary file. */
+struct sdk_part { const void *data; size_t size; };
+int sdk_file_save(const char *path, const struct sdk_part *parts, unsigned count);
+/* Zeroed anonymous pages. */
+void *sdk_pages(size_t size);
+void sdk_pages_free(void *p, size_t size);
+
+/* ---- container (container.c) ---- */
+
+struct container {
+	Mica__Model *meta;		/* freed by container_free */
+	const uint8_t *blob;		/* within the given data */
+	size_t blob_size;
+};
+/* Everything that is used later has been checked on return. name is for messages. */
+int container_parse(const uint8_t *data, size_t size, const char *name, struct container *out);
+void container_free(struct container *c);
+
+/* ---- objects ---- */
+
+struct backend;
+
+struct mica_device {
+	atomic_uint refs;
+	const struct backend *be;
+	struct mica_device_info info;
+	enum mica_priority priority;
+	enum mica_isa_level isa;	/* CPU */
+	void *priv;			/* the backend's */
+};
+
+struct mica_buffer {
+	struct mica_device *dev;	/* reference */
+	void *map;
+	size_t size;
+	size_t map_size;
+	uint32_t handle;		/* drm */
+	int fd;				/* imported: own duplicate; else -1 */
+};
+
+struct segment {
+	struct mica_buffer *buf;
+	size_t offset, size;
+	bool write;
+};
+
+struct mica_model {
+	atomic_uint refs;
+	struct mica_device *dev;	/* reference, or NULL */
+	struct sdk_file file;		/* the CPU backend reads the weights here; dropped once they are on a device */
+	struct container c;
+	unsigned inputs, outputs, cores, layers;
+	struct mica_tensor_info *tensor;	/* inputs, then outputs */
+	uint8_t *stream_mem;		/* pages */
+	size_t stream_mem_size;
+	const uint8_t *stream[MICA_MAX_CORES];
+	size_t stream_size[MICA_MAX_CORES];
+	struct mica_buffer *weights;	/* drm: blob, then streams */
+	void *priv;
+};
+
+enum session_state { SESSION_IDLE, SESSION_BUSY };
+
+struct mica_session {
+	struct mica_model *model;	/* reference */
+	enum session_state state;	/* between submit and the end of wait */
+	bool ran;			/* a job has ended well: there are stats */
+	unsigned segments;
+	struct segment seg[MICA_MAX_SEGMENTS];	/* [0] is unused here: the weights belong to the model */
+	size_t own_offset[MICA_MAX_SEGMENTS];	/* of the session's own memory */
+	struct mica_buffer *own;	/* arena, inputs, outputs, stats */
+	size_t stats_offset, stats_size;	/* in own */
+	int eventfd;			/* -1 until asked for */
+	char error[512];
+	void *priv;
+};
+
+#define SESSION_ALIGN 64u
+static inline size_t align_up(size_t v, size_t a) { return (v + a - 1) / a * a; }
+static inline uint8_t *segment_ptr(const struct segment *s) { return (uint8_t *)s->buf->map + s->offset; }
+
+void device_get(struct mica_device *dev);
+void device_put(struct mica_device *dev);
+void model_get(struct mica_model *m);
+void model_put(struct mica_model *m);
+
+/* What a fault code says (MICA_FAULT_*), as text. */
+const char *fault_name(unsigned code);
+/* Name of the layer of the packet at `offset` of core's stream, "" when there is none. */
+const char *model_packet_layer(const struct mica_model *m, unsigned core, size_t offset);
+
+/* ---- backends: cpu.c, drm.c with drm_uring.c and drm_ioctl.c ---- */
+
+struct backend {
+	const char *name;
+	int (*open)(struct mica_device *dev, const struct mica_device_options *o);
+	void (*close)(struct mica_device *dev);
+	int (*buffer_alloc)(struct mica_buffer *b);			/* size is set; fills map */
+	int (*buffer_import)(struct mica_buffer *b, int fd);
+	int (*buffer_export)(struct mica_buffer *b);
+	void (*buffer_free)(struct mica_buffer *b);
+	int (*model_load)(struct mica_model *m);
+	void (*model_unload)(struct mica_model *m);
+	int (*session_create)(struct mica_session *s);
+	void (*session_destroy)(struct mica_session *s);		/* no job is left when it returns */
+	void (*session_bind)(struct mica_session *s, unsigned seg);	/* seg[] has changed */
+	int (*submit)(struct mica_session *s);
+	int (*wait)(struct mica_session *s, int64_t timeout_ns);	/* -ETIME: still running */
+	int (*run)(struct mica_session *s, int64_t timeout_ns);
+	int (*eventfd)(struct mica_session *s);				/* s->eventfd has been made: arm it */
+	int (*null_jobs)(struct mica_device *dev, unsigned depth, double seconds, struct mica_null_result *result,
+			 double *latency_us, size_t max_samples, size_t *samples);
+};
+extern const struct backend backend_cpu, backend_drm;
+
+/* Absolute CLOCK_MONOTONIC time of a relative timeout; INT64_MAX for none. */
+int64_t deadline_after(int64_t timeout_ns);
+
+#endif /* MICA_SDK_H */

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+/* A warm inference allocates nothing: malloc and its relatives are counted here. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <cmocka.h>
+#include "mica.h"
+#include "sdk_builder.h"
+
+static atomic_ulong allocations;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define COUNTING 0	/* the sanitizers' own malloc is in the way */
+#else
+#define COUNTING 1
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t size);
+void *__libc_memalign(size_t align, size_t size);
+
+void *malloc(size_t size)
+{
+	atomic_fetch_add(&allocations, 1);
+	return __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+	atomic_fetch_add(&allocations, 1);
+	return __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t size)
+{
+	atomic_fetch_add(&allocations, 1);
+	return __libc_realloc(p, size);
+}
+
+void *aligned_alloc(size_t align, size_t size)
+{
+	atomic_fetch_add(&allocations, 1);
+	return __libc_memalign(align, size);
+}
+#endif
+
+static struct mica_session *make_session(unsigned threads)
+{
+	struct mica_device_options o = MICA_DEVICE_OPTIONS_INIT;
+	struct mica_device *dev;
+	struct mica_model *m;
+	struct mica_session *s;
+	size_t size;
+	uint8_t *file;
+
+	o.backend = MICA_BACKEND_CPU;
+	o.threads = threads;
+	assert_int_equal(mica_device_open(&o, &dev), 0);
+	file = build_model(3, NULL, &size);
+	assert_int_equal(mica_model_load_memory(dev, file, size, &m), 0);
+	free(file);
+	assert_int_equal(mica_session_create(m, &s), 0);
+	mica_model_close(m);
+	mica_device_close(dev);
+	return s;
+}
+
+static void warm_runs(struct mica_session *s, int64_t timeout)
+{
+	float values[BUILT_ELEMENTS] = { 1 };
+	unsigned long before;
+
+	assert_int_equal(mica_session_run(s, timeout), 0);
+	before = allocations;
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(mica_session_set_input_f32(s, 0, values, BUILT_ELEMENTS), 0);
+		assert_int_equal(mica_session_run(s, timeout), 0);
+		assert_int_equal(mica_session_get_output_f32(s, 0, values, BUILT_ELEMENTS), 0);
+	}
+	assert_int_equal(allocations, before);
+}
+
+static void a_warm_run_allocates_nothing(void **state)
+{
+	struct mica_session *s;
+
+	(void)state;
+	if (!COUNTING)
+		skip();
+	s = make_session(1);
+	warm_runs(s, -1);
+	mica_session_destroy(s);
+}
+
+static void so_does_one_with_threads_and_a_timeout(void **state)
+{
+	struct mica_session *s;
+
+	(void)state;
+	if (!COUNTING)
+		skip();
+	s = make_session(2);
+	warm_runs(s, 10000000000);
+	mica_session_destroy(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_warm_run_allocates_nothing),
+		cmocka_unit_test(so_does_one_with_threads_and_a_timeout),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

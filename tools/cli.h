@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* What the commands of `mica` share: options, messages, files, JSON. */
+#ifndef MICA_CLI_H
+#define MICA_CLI_H
+
+#include <getopt.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include "compiler.h"
+#include "mica.h"
+
+/* Every command returns the process's exit code: enum mica_err_code (docs/cli.md). */
+struct command {
+	const char *name;
+	const char *summary;
+	int (*run)(int argc, char **argv);
+	const char *help;
+};
+extern const struct command cmd_info, cmd_compile, cmd_run, cmd_eval, cmd_bench, cmd_dump, cmd_diff;
+
+/* ---- messages (cli.c) ---- */
+
+/* Prints "mica COMMAND: text" to stderr and returns code. */
+int cli_fail(enum mica_err_code code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same for the last error of libmica (ret is its -errno), of the compiler. */
+int cli_sdk(int ret);
+int cli_compiler(const struct mica_err *err);
+enum mica_err_code cli_code_of(int err);	/* errno -> exit code */
+void cli_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void cli_set_command(const char *name);
+
+/* Progress on stderr: in place on a terminal, else a line now and then. cli_progress_end() clears it. */
+void cli_progress(const char *stage, unsigned done, unsigned total);
+void cli_progress_end(void);
+
+/* ---- options (options.c): 0, or the exit code when the message has been printed ---- */
+
+int cli_choose(const char *option, const char *arg, const char *const *names, unsigned count, unsigned *out);
+int cli_unsigned(const char *option, const char *arg, unsigned lo, unsigned hi, unsigned *out);
+int cli_bytes(const char *option, const char *arg, uint32_t *out);		/* 2M, 256K, 65536 */
+int cli_seconds(const char *option, const char *arg, double *out);
+
+/* getopt_long with our messages. Returns the option, -1 at the end, '?' when a message has been printed. -h/--help is 'h'. */
+int cli_getopt(int argc, char **argv, const struct option *options);
+int cli_usage(const struct command *cmd);	/* prints the help to stdout; 0 */
+
+enum {
+	OPT_BACKEND = 1000, OPT_SUBMIT, OPT_THREADS, OPT_ISA, OPT_DEVICE, OPT_JSON, OPT_SIDECAR, OPT_PREPROCESS,
+	OPT_FORMAT, OPT_CALIB, OPT_METHOD, OPT_QTABLE, OPT_SHAPE, OPT_CORES, OPT_LMEM, OPT_LAST,
+};
+
+/* --backend, --submit, --threads, --isa, --device */
+#define CLI_DEVICE_OPTIONS \
+	{ "backend", required_argument, NULL, OPT_BACKEND }, { "submit", required_argument, NULL, OPT_SUBMIT }, \
+	{ "threads", required_argument, NULL, OPT_THREADS }, { "isa", required_argument, NULL, OPT_ISA }, \
+	{ "device", required_argument, NULL, OPT_DEVICE }
+#define CLI_DEVICE_HELP \
+	"  --backend=auto|device|cpu  where to run; auto: the first MICA device, else the CPU\n" \
+	"  --device=PATH|NUMBER       which device\n" \
+	"  --submit=uring|ioctl       how jobs reach the device (default uring)\n" \
+	"  --threads=N                CPU threads (default 1)\n" \
+	"  --isa=scalar|avx2|avx512   CPU kernels (default the best there are)\n"
+/* Takes one of them; 0, exit code, or -1 when it is none of them. */
+int cli_device_option(int option, const char *arg, struct mica_device_options *o);
+
+/* --sidecar=FILE and --layout, --channels, --mul, --mean, --std, --resize, --pad, --decode */
+#define CLI_SIDECAR_OPTIONS \
+	{ "sidecar", required_argument, NULL, OPT_SIDECAR }, { "layout", required_argument, NULL, OPT_PREPROCESS }, \
+	{ "channels", required_argument, NULL, OPT_PREPROCESS }, { "mul", required_argument, NULL, OPT_PREPROCESS }, \
+	{ "mean", required_argument, NULL, OPT_PREPROCESS }, { "std", required_argument, NULL, OPT_PREPROCESS }, \
+	{ "resize", required_argument, NULL, OPT_PREPROCESS }, { "pad", required_argument, NULL, OPT_PREPROCESS }, \
+	{ "decode", required_argument, NULL, OPT_PREPROCESS }
+#define CLI_SIDECAR_HELP \
+	"  --sidecar=FILE             pre- and postprocessing (docs/sidecar.md)\n" \
+	"  --layout= --channels= --mul= --mean= --std= --resize= --pad= --decode=\n" \
+	"                             single keys of it, they win over the file\n"
+struct cli_sidecar {
+	const char *file;
+	char extra[2048];		/* lines from options */
+};
+int cli_sidecar_option(int option, const char *name, const char *arg, struct cli_sidecar *s);
+/* The whole text (to be freed): `base`, or --sidecar's, then the lines from options. */
+int cli_sidecar_text(const struct cli_sidecar *s, const char *base, char **text);
+/* Reads a text file; NUL-terminated, to be freed. */
+int cli_read_text(const char *path, char **text);
+
+/* --format, --calib, --method, --qtable, --shape, --cores, --lmem */
+#define CLI_COMPILE_OPTIONS \
+	{ "format", required_argument, NULL, OPT_FORMAT }, { "calib", required_argument, NULL, OPT_CALIB }, \
+	{ "method", required_argument, NULL, OPT_METHOD }, { "qtable", required_argument, NULL, OPT_QTABLE }, \
+	{ "shape", required_argument, NULL, OPT_SHAPE }, { "cores", required_argument, NULL, OPT_CORES }, \
+	{ "lmem", required_argument, NULL, OPT_LMEM }
+#define CLI_COMPILE_HELP \
+	"  --format=e4m3|e5m2|int8|bf16|f32   of weights and activations (default e4m3)\n" \
+	"  --calib=DIR_OR_FILES       calibration data: a folder or files of images, .npy, .bin, or an IDX file;\n" \
+	"                             several separated by commas; FILE.idx:LIMIT takes the first LIMIT images\n" \
+	"  --method=max|kl|percentile|mse|none   how ranges are chosen (default max)\n" \
+	"  --qtable=FILE              formats of single operators: lines 'NAME FORMAT'\n" \
+	"  --shape=NAME=D,D,..        shape of an input with free dimensions; may be repeated\n" \
+	"  --cores=N                  1..8 (default 1)\n" \
+	"  --lmem=BYTES               local memory per core (default 2M)\n"
+struct cli_compile {
+	struct mica_compile_options o;
+	const char *calib[64];
+	unsigned calib_count;
+	const char *shapes[64];
+};
+void cli_compile_init(struct cli_compile *c);
+int cli_compile_option(int option, const char *arg, struct cli_compile *c);
+
+/* ---- calibration data (calib.c) ---- */
+
+struct calib;
+/* Opens what --calib names for the inputs of that model. sidecar is the text or NULL. */
+int calib_open(const struct cli_compile *c, const char *onnx, const char *sidecar, struct calib **out);
+/* The same interface with made-up values, for measurements where accuracy does not matter. */
+int calib_synthetic(const char *onnx, const struct cli_compile *c, struct calib **out);
+void calib_close(struct calib *cal);
+unsigned calib_count(const struct calib *cal);
+int calib_load(void *opaque, unsigned sample, const char *input, float *dst, size_t n, struct mica_err *err);
+
+/* ---- files (paths.c) ---- */
+
+struct path_list { char **item; unsigned count; };
+/* Files of a folder whose names end in one of ext (NULL-terminated list; NULL: any), sorted. */
+int paths_in(const char *dir, const char *const *ext, struct path_list *out);
+/* Subfolders, sorted. */
+int paths_subfolders(const char *dir, struct path_list *out);
+int paths_add(struct path_list *list, const char *path);
+void paths_free(struct path_list *list);
+bool path_is_dir(const char *path);
+bool path_ends(const char *path, const char *ext);	/* not case-sensitive */
+const char *path_base(const char *path);
+int path_make_dir(const char *path);			/* with its parents */
+extern const char *const image_extensions[], *const tensor_extensions[], *const sample_extensions[];
+
+/* A temporary file that is removed at exit and when a signal ends the program. */
+int temp_create(const char *suffix, char **path);
+void temp_remove(char *path);				/* also frees the path */
+void temp_install(void);
+
+/* ---- small things ---- */
+
+double cli_now(void);					/* seconds */
+int cli_compare_double(const void *a, const void *b);
+struct latency { double min, median, p99; };
+struct latency cli_latency(double *samples, size_t n);	/* sorts */
+json_object *json_latency(struct latency l);
+json_object *json_num(double v);
+json_object *json_dims(const uint32_t *dim, unsigned rank);
+int json_print(json_object *o);				/* to stdout, frees; exit code */
+/* "1x3x416x416" */
+const char *dims_text(const struct mica_tensor_info *t, char *buf, size_t size);
+/* e4m3, int8, ... and back */
+int cli_format(const char *option, const char *arg, enum mica_dtype *out);
+extern const char *const cli_format_names[5];
+
+#endif /* MICA_CLI_H */

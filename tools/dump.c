@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+/* mica dump: a compiled model as text. */
+#include "cli.h"
+#include "engine.h"
+
+enum { OPT_COMMANDS = OPT_LAST, OPT_MEMORY, OPT_GRAPH };
+
+static int dump_commands(const struct mica_model *m, const struct mica_model_info *info)
+{
+	char line[1024];
+
+	for (unsigned core = 0; core < info->cores; core++) {
+		const void *commands;
+		size_t size, at = 0;
+
+		mica_model_stream(m, core, &commands, &size);
+		printf("core %u, %zu bytes\n", core, size);
+		while (at < size) {
+			const union mica_pkt *p = (const void *)((const uint8_t *)commands + at);
+			size_t bytes = p->hdr.units * (size_t)MICA_PKT_ALIGN;
+			struct mica_layer_info layer;
+
+			if (!bytes || bytes > size - at || bytes > sizeof(*p))
+				return cli_fail(MICA_ERR_CORRUPT, "core %u, offset 0x%zx: a packet of %zu bytes", core, at, bytes);
+			mica_disasm(line, sizeof(line), p);
+			if (mica_model_layer(m, p->hdr.layer, &layer))
+				layer.name = "?";
+			printf("0x%06zx  %s  # %s\n", at, line, layer.name);
+			at += bytes;
+		}
+	}
+	return 0;
+}
+
+static int dump_memory(const struct mica_model *m, const struct mica_model_info *info)
+{
+	printf("DRAM arena: peak %llu, lower bound %llu (gap %.1f %%), without reuse %llu bytes\n", (unsigned long long)info->arena_peak,
+	       (unsigned long long)info->arena_lower_bound,
+	       info->arena_lower_bound ? 100.0 * (info->arena_peak - info->arena_lower_bound) / info->arena_lower_bound : 0.0,
+	       (unsigned long long)info->arena_no_reuse);
+	printf("LMEM: peak %llu, lower bound %llu, size %u bytes\n", (unsigned long long)info->lmem_peak,
+	       (unsigned long long)info->lmem_lower_bound, info->lmem_size);
+	printf("space   layers       offset       size  name\n");
+	for (unsigned i = 0; i < info->plan_entries; i++) {
+		struct mica_plan_info e;
+
+		mica_model_plan_entry(m, i, &e);
+		printf("%-5s %4u..%-4u %10llu %10llu  %s\n", e.space ? "lmem" : "arena", e.first, e.last, (unsigned long long)e.offset,
+		       (unsigned long long)e.size, e.name);
+	}
+	return 0;
+}
+
+static int dump_layers(const struct mica_model *m, const struct mica_model_info *info)
+{
+	printf("%s: %s, %u cores, %u layers, %.1f MMAC\n", info->name, info->format, info->cores, info->layers, info->macs / 1e6);
+	for (unsigned i = 0; i < info->layers; i++) {
+		struct mica_layer_info l;
+
+		mica_model_layer(m, i, &l);
+		printf("%4u  %-18s %-6s %12llu MAC  %s\n", i, l.op, l.format, (unsigned long long)l.macs, l.name);
+	}
+	return 0;
+}
+
+static int run(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "commands", no_argument, NULL, OPT_COMMANDS }, { "memory", no_argument, NULL, OPT_MEMORY },
+		{ "graph", no_argument, NULL, OPT_GRAPH }, { "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	struct mica_model_info info;
+	struct mica_model *m;
+	int c, what = 0, ret;
+
+	while ((c = cli_getopt(argc, argv, options)) != -1) {
+		if (c == 'h')
+			return cli_usage(&cmd_dump);
+		if (c < OPT_COMMANDS)
+			return MICA_ERR_USAGE;
+		if (what)
+			return cli_fail(MICA_ERR_USAGE, "one of --commands, --memory and --graph at a time");
+		what = c;
+	}
+	if (argc - optind != 1)
+		return cli_fail(MICA_ERR_USAGE, "one MODEL.mica is needed");
+	ret = mica_model_load(NULL, argv[optind], &m);
+	if (ret)
+		return cli_sdk(ret);
+	mica_model_get_info(m, &info);
+	if (what == OPT_COMMANDS)
+		ret = dump_commands(m, &info);
+	else if (what == OPT_MEMORY)
+		ret = dump_memory(m, &info);
+	else if (what == OPT_GRAPH)
+		ret = fputs(info.graph, stdout) < 0 ? MICA_ERR_FILE : 0;
+	else
+		ret = dump_layers(m, &info);
+	mica_model_close(m);
+	return ret;
+}
+
+const struct command cmd_dump = {
+	"dump", "show what is in a compiled model", run,
+	"MODEL.mica [--commands | --memory | --graph]\n\n"
+	"  --commands                 the cores' command streams, disassembled\n"
+	"  --memory                   the memory plan: what lives where and when\n"
+	"  --graph                    the compiler's last intermediate representation\n"
+	"Without an option: the list of layers.\n",
+};
