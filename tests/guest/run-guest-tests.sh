@@ -7,7 +7,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../scripts/lib.sh"
 
-options=(--timeout 1200)
+options=(--timeout 1200 -d debug=on)
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
 	options+=("$1")
 	shift
