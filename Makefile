@@ -55,8 +55,8 @@ BASE_CFLAGS = -std=gnu11 -D_GNU_SOURCE= $(CFLAGS) -ffp-contract=off -fno-math-er
 	$(INCLUDES) $(PKG_CFLAGS) $(SANFLAGS) -DMICA_VERSION='"$(VERSION)"'
 PKG_CFLAGS := $(shell pkg-config --cflags libdrm 2>/dev/null)
 BASE_LDFLAGS = $(SANFLAGS) -pthread -Wl,--as-needed $(LDFLAGS)
-LIBSDK_LIBS := -lprotobuf-c -luring -ldrm -lm
-TOOL_LIBS := $(LIBSDK_LIBS) -lpng -ljpeg -ljson-c
+LIBSDK_LIBS := -lprotobuf-c -luring -ldrm -lpng -ljpeg -lz -lm
+TOOL_LIBS := $(LIBSDK_LIBS) -ljson-c
 
 # Per-room flags. The engine's hot files are compiled once per instruction set; its dispatcher picks at run time.
 AVX2_FLAGS := -mavx2 -mfma -mf16c

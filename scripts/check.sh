@@ -122,6 +122,7 @@ group_asan() {
 	use_build build-asan
 	unit_tests asan/ build-asan
 	[ ! -x tests/golden/run.sh ] || suite asan/golden tests/golden/run.sh
+	[ ! -x tests/cli/run.sh ] || suite asan/cli tests/cli/run.sh
 	use_build build
 	unset ASAN_OPTIONS UBSAN_OPTIONS MICA_STREAMS
 }

@@ -3,7 +3,7 @@
 # Boot a guest with the MICA device, run a command in it as root, stream its output, return its exit status.
 #
 # Usage: scripts/guest-run.sh [option]... -- COMMAND [ARGUMENT]...
-#   -d PROPS          more properties of the device, as in -d ecc=off,lmem-kib=512; -d mica-accel,... works too
+#   -d PROPS          more properties of the device, as in -d lmem=1M,threads=2; -d mica-accel,... works too
 #   --cores N         cores of the device (default 2)
 #   --no-device       a guest without the device
 #   --no-load         do not load the driver at boot
