@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note OR MIT */
 /*
- * The MICA accel driver's interface to user space: ioctls of /dev/accel/accelN and its io_uring command.
+ * The MICA accel driver's interface to user space: ioctls of /dev/accel/accelN and its io_uring
+ * command.
  *
- * Rules of evolution: a struct only grows at its end, and an old size means zeroes; flags, pads and reserved fields that
- * are not defined must be zero and are refused otherwise (EINVAL); arrays carry their element's stride, a multiple of 8 up
- * to 4096. Fields marked out are ignored on the way in. Pointers to user memory are __u64. Timeouts are absolute, CLOCK_MONOTONIC, nanoseconds.
+ * Rules of evolution: a struct only grows at its end, and an old size means zeroes; flags, pads
+ * and reserved fields that are not defined must be zero and are refused otherwise (EINVAL); arrays
+ * carry their element's stride, a multiple of 8 up to 4096. Fields marked out are ignored on the
+ * way in. Pointers to user memory are __u64. Timeouts are absolute, CLOCK_MONOTONIC, nanoseconds.
  *
- * Errors by meaning: EINVAL argument, EFAULT pointer, ENOENT no such handle, context or syncobj, ENODEV the device is gone,
- * EIO it is wedged or the job faulted, ETIME a wait ran out, ECANCELED the context lost its work in a reset, ENOSPC no
- * context slot or address space left, ENOMEM.
+ * Errors by meaning: EINVAL argument, EFAULT pointer, ENOENT no such handle, context or syncobj,
+ * ENODEV the device is gone, EIO it is wedged or the job faulted, ETIME a wait ran out, ECANCELED
+ * the context lost its work in a reset, ENOSPC no context slot or address space left, ENOMEM.
  */
 #ifndef _UAPI_DRM_MICA_ACCEL_H
 #define _UAPI_DRM_MICA_ACCEL_H
@@ -34,7 +36,10 @@ extern "C" {
 #define DRM_MICA_CTX_DESTROY	0x05
 #define DRM_MICA_SUBMIT		0x06
 
-/* QUERY: fills the struct of `type` at data, at most `size` bytes; size returns the whole struct's size. data 0 asks for the size. */
+/*
+ * QUERY: fills the struct of `type` at data, at most `size` bytes; size returns the whole struct's
+ * size. data 0 asks for the size.
+ */
 #define DRM_MICA_QUERY_DEVICE	0	/* struct drm_mica_device_info */
 #define DRM_MICA_QUERY_CONTEXT	1	/* struct drm_mica_context_info, `id` = context */
 struct drm_mica_query {
@@ -77,9 +82,13 @@ struct drm_mica_context_info {
 	__u32 fault_packet;		/* byte offset in that core's stream */
 	__u32 fault_info;
 };
+
 #define DRM_MICA_CONTEXT_LOST	(1 << 0)	/* guilty of a reset: further submissions fail with ECANCELED */
 
-/* BO_CREATE: page-aligned memory, zeroed, mapped into this file's device address space until the handle is closed. */
+/*
+ * BO_CREATE: page-aligned memory, zeroed, mapped into this file's device address space until the
+ * handle is closed.
+ */
 struct drm_mica_bo_create {
 	__u64 size;			/* in: bytes, rounded up to pages on return */
 	__u32 flags;			/* 0 */
@@ -97,7 +106,10 @@ struct drm_mica_bo_info {
 	__u64 va;
 };
 
-/* BO_WAIT: until all jobs that use the buffer have ended (WRITE: only those that write it). ETIME when the time is over. */
+/*
+ * BO_WAIT: until all jobs that use the buffer have ended (WRITE: only those that write it). ETIME
+ * when the time is over.
+ */
 #define DRM_MICA_BO_WAIT_WRITE	(1 << 0)
 struct drm_mica_bo_wait {
 	__u32 handle;
@@ -116,13 +128,17 @@ struct drm_mica_ctx_create {
 	__u32 ctx_id;			/* out, >= 1 */
 	__u32 pad;
 };
+
 /* CTX_DESTROY cancels the context's jobs (ECANCELED). */
 struct drm_mica_ctx_destroy {
 	__u32 ctx_id;
 	__u32 pad;
 };
 
-/* One stream of commands per core. The range must lie within the buffer; offset and size are multiples of 64. */
+/*
+ * One stream of commands per core. The range must lie within the buffer; offset and size are
+ * multiples of 64.
+ */
 struct drm_mica_stream {
 	__u32 handle;
 	__u32 size;
@@ -130,11 +146,13 @@ struct drm_mica_stream {
 };
 
 /*
- * A memory range that commands name by its index (MICA_SEG_* of mica/isa.h). An entry of all zeroes is an index that the
- * job does not use: any access to it faults. Every other entry of size 0 is refused.
+ * A memory range that commands name by its index (MICA_SEG_* of mica/isa.h). An entry of all
+ * zeroes is an index that the job does not use: any access to it faults. Every other entry of size
+ * 0 is refused.
  */
 #define DRM_MICA_SEGMENT_WRITE	(1 << 0)	/* commands may write it */
-#define DRM_MICA_SEGMENT_VA	(1 << 1)	/* handle 0, offset is a device address: neither checked nor kept alive nor synchronized by the kernel; the MMU decides */
+/* handle 0, offset is a device address: not checked, kept alive or synchronized; the MMU decides */
+#define DRM_MICA_SEGMENT_VA	(1 << 1)
 struct drm_mica_segment {
 	__u32 handle;
 	__u32 flags;
@@ -174,6 +192,7 @@ struct drm_mica_submit {
 	__u32 job_count;		/* 1..DRM_MICA_MAX_JOBS */
 	__u32 job_stride;
 };
+
 #define DRM_MICA_MAX_JOBS	32
 #define DRM_MICA_MAX_SYNCS	64
 
@@ -186,11 +205,12 @@ struct drm_mica_submit {
 #define DRM_IOCTL_MICA_SUBMIT	   DRM_IOW(DRM_COMMAND_BASE + DRM_MICA_SUBMIT, struct drm_mica_submit)
 
 /*
- * io_uring: IORING_OP_URING_CMD on the device file, ring with IORING_SETUP_SQE128, cmd_op MICA_URING_CMD_SUBMIT, payload
- * struct mica_uring_submit at sqe->cmd. Same rules as SUBMIT. Refusals come as the CQE's res (negative errno) at once;
- * otherwise the CQE is the completion of all jobs: res 0, or the error of the first one that failed. With
- * IORING_SETUP_CQE32, big_cqe[0] is the sum of the jobs' device cycles and big_cqe[1] is 0. Cancelling completes the
- * command with -ECANCELED; jobs that have started run on.
+ * io_uring: IORING_OP_URING_CMD on the device file, ring with IORING_SETUP_SQE128, cmd_op
+ * MICA_URING_CMD_SUBMIT, payload struct mica_uring_submit at sqe->cmd. Same rules as SUBMIT.
+ * Refusals come as the CQE's res (negative errno) at once; otherwise the CQE is the completion of
+ * all jobs: res 0, or the error of the first one that failed. With IORING_SETUP_CQE32, big_cqe[0]
+ * is the sum of the jobs' device cycles and big_cqe[1] is 0. Cancelling completes the command with
+ * -ECANCELED; jobs that have started run on.
  */
 #define MICA_URING_CMD_SUBMIT	1
 struct mica_uring_submit {
@@ -199,7 +219,8 @@ struct mica_uring_submit {
 };
 
 #define MICA_UAPI_ASSERT_SIZE(type, size)	_Static_assert(sizeof(type) == (size), #type " has another size")
-#define MICA_UAPI_ASSERT_AT(type, member, off)	_Static_assert(offsetof(type, member) == (off), #type "." #member " moved")
+#define MICA_UAPI_ASSERT_AT(type, member, off) \
+	_Static_assert(offsetof(type, member) == (off), #type "." #member " moved")
 #if !defined(__cplusplus)
 MICA_UAPI_ASSERT_SIZE(struct drm_mica_query, 24);
 MICA_UAPI_ASSERT_AT(struct drm_mica_query, data, 16);
