@@ -118,6 +118,10 @@ struct ir_graph {
 };
 
 /*
+ * Between `canonicalize` and `layout`: the kinds below with ONNX's order of axes: CONV x [n,c,h,w], weights [oc,c/groups,kh,kw];
+ * CONVT weights [c,oc/groups,kh,kw]; BATCHNORM x, scale, beta, mean, variance; MATMUL of any rank with numpy broadcasting, and
+ * with constant weights in[3] is a bias [n]; SOFTMAX has an axis; movement and elementwise kinds have any rank.
+ *
  * Device dialect (after `layout`, formats fixed after `quantize`):
  *  - no IR_ONNX, no BATCHNORM, no CONVT; no value of an ir_dtype_ext type is read or produced; every op has one output.
  *  - CONV: in[0] x [n,h,w,c]; in[1] constant weights [oc,kh,kw,c/groups] (OHWI codes, ch_scale or scale set); in[2] constant f32
