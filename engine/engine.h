@@ -84,7 +84,8 @@ const char *mica_isa_level_name(enum mica_isa_level l);
 enum mica_isa_level mica_isa_best(void);	/* what this CPU has (AVX512 means F,BW,VL,DQ,VBMI,VNNI,BF16; AVX2 means AVX2,FMA,F16C) */
 
 struct mica_engine;
-/* threads: 1.. ; NULL with errno when level is not available (ENOTSUP) or memory is short. One caller at a time per engine. */
+#define MICA_MAX_THREADS	256u
+/* threads: 1..MICA_MAX_THREADS; NULL with errno when level is not available (ENOTSUP) or memory is short. One caller at a time per engine. */
 struct mica_engine *mica_engine_create(enum mica_isa_level level, unsigned threads);
 void mica_engine_destroy(struct mica_engine *e);
 

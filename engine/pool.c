@@ -9,7 +9,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define MAX_THREADS	256u
 #define SPINS		400		/* a few microseconds: cheaper than a wake-up, short enough to share the CPU */
 #define OPEN		0x80000000u
 
@@ -161,7 +160,7 @@ struct pool *pool_create(unsigned threads)
 	struct pool *p;
 	int err;
 
-	if (!threads || threads > MAX_THREADS) {
+	if (!threads || threads > MICA_MAX_THREADS) {
 		errno = EINVAL;
 		return NULL;
 	}

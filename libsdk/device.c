@@ -33,8 +33,8 @@ static int take_options(const struct mica_device_options *in, struct mica_device
 	if (o->backend > MICA_BACKEND_CPU || o->submit > MICA_SUBMIT_IOCTL || o->isa > MICA_CPU_AVX512 ||
 	    o->priority > MICA_PRIORITY_REALTIME)
 		return sdk_err(EINVAL, "an enumeration in mica_device_options is out of range");
-	if (o->threads > 1024)
-		return sdk_err(EINVAL, "%u threads are too many (at most 1024)", o->threads);
+	if (o->threads > MICA_MAX_THREADS)
+		return sdk_err(EINVAL, "%u threads are too many (at most %u)", o->threads, MICA_MAX_THREADS);
 	if (!o->threads)
 		o->threads = 1;
 	return 0;

@@ -130,6 +130,7 @@ int paths_subfolders(const char *dir, struct path_list *out);
 int paths_add(struct path_list *list, const char *path);
 void paths_free(struct path_list *list);
 bool path_is_dir(const char *path);
+bool path_same(const char *a, const char *b);	/* both exist and are one file, also by another name */
 bool path_ends(const char *path, const char *ext);	/* not case-sensitive */
 const char *path_base(const char *path);
 int path_make_dir(const char *path);			/* with its parents */

@@ -58,7 +58,7 @@ static int take_option(int c, char **argv, struct compile_args *a)
 		a->c.o.verify = true;
 		return 0;
 	case OPT_THREADS:
-		return cli_unsigned("threads", optarg, 1, 1024, &a->c.o.threads);
+		return cli_unsigned("threads", optarg, 1, MICA_MAX_THREADS, &a->c.o.threads);
 	default:
 		ret = cli_sidecar_option(c, c == OPT_PREPROCESS ? option_name(argv) : "", optarg, &a->sidecar);
 		return ret == -1 ? cli_compile_option(c, optarg, &a->c) : ret;
@@ -83,6 +83,8 @@ static int parse(int argc, char **argv, struct compile_args *a)
 	a->onnx = argv[optind];
 	if (!a->out)
 		return cli_fail(MICA_ERR_USAGE, "-o OUT.mica is needed");
+	if (path_same(a->onnx, a->out))
+		return cli_fail(MICA_ERR_USAGE, "-o %s: is the model itself, which would be lost; give another name", a->out);
 	return 0;
 }
 

@@ -46,10 +46,12 @@ int cli_bytes(const char *option, const char *arg, uint32_t *out)
 		unit = 1 << 10;
 	else if (*end == 'M' || *end == 'm')
 		unit = 1 << 20;
+	else if (*end == 'G' || *end == 'g')
+		unit = 1 << 30;
 	if (unit > 1)
 		end++;
 	if (errno || end == arg || *end || *arg == '-' || v > (1ull << 30) / unit || v * unit < 4096 || v * unit % 64)
-		return cli_fail(MICA_ERR_USAGE, "--%s=%s: bytes from 4K to 1024M that are a multiple of 64 are allowed, like 2M or 256K",
+		return cli_fail(MICA_ERR_USAGE, "--%s=%s: bytes from 4K to 1G that are a multiple of 64 are allowed, like 2M or 256K",
 				option, arg);
 	*out = v * unit;
 	return 0;
@@ -128,7 +130,7 @@ int cli_device_option(int option, const char *arg, struct mica_device_options *o
 		o->isa = v;
 		return ret;
 	case OPT_THREADS:
-		return cli_unsigned("threads", arg, 1, 1024, &o->threads);
+		return cli_unsigned("threads", arg, 1, MICA_MAX_THREADS, &o->threads);
 	case OPT_DEVICE:
 		return set_device(arg, o);
 	default:

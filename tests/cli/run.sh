@@ -98,11 +98,17 @@ expect "unknown format lists what is allowed" 2 "allowed are e4m3, e5m2, int8, b
 expect "unknown method" 2 "allowed are max, kl" "$MICA" compile $model -o "$work/a.mica" --method=best
 expect "too many cores" 2 "from 1 to 8" "$MICA" compile $model -o "$work/a.mica" --cores=9
 expect "odd lmem" 2 "multiple of 64" "$MICA" compile $model -o "$work/a.mica" --lmem=5000
+check "all the lmem that may be asked for" "$MICA" compile $model -o "$work/j.mica" --format=f32 --lmem=1G
+cp $model "$work/self.onnx"
+ln -s self.onnx "$work/link.onnx"
+expect "output over the model" 2 "is the model itself" "$MICA" compile "$work/self.onnx" -o "$work/link.onnx" --format=f32
 expect "compile without -o" 2 "-o OUT.mica" "$MICA" compile $model
 expect "compile of two models" 2 "found also" "$MICA" compile $model $model -o "$work/a.mica"
 expect "report of another kind" 2 "html or .json" "$MICA" compile $model -o "$work/a.mica" --report=r.txt
 expect "unknown backend" 2 "allowed are auto, device, cpu" "$MICA" run "$mica" --backend=gpu
-expect "bad thread count" 2 "from 1 to 1024" "$MICA" run "$mica" --threads=0
+expect "bad thread count" 2 "from 1 to 256" "$MICA" run "$mica" --threads=0
+expect "more threads than the engine takes" 2 "from 1 to 256" "$MICA" run "$mica" --threads=257
+check "as many threads as the engine takes" "$MICA" run "$mica" --backend=cpu --input="$work/x.npy" --threads=256
 expect "missing input" 2 "input 'input' is missing" "$MICA" run "$mica" --backend=cpu
 expect "unknown input name" 2 "no input 'foo'" "$MICA" run "$mica" --backend=cpu --input=foo="$work/x.npy"
 expect "input given twice" 2 "given before" "$MICA" run "$mica" --backend=cpu --input="$work/x.npy" --input="$work/x.npy"
