@@ -50,9 +50,24 @@ static int read_header(gzFile f, const char *path, struct mica_array *a)
 		if (ret)
 			return ret;
 		a->dim[a->rank] = be32(dim);
+		if (!a->dim[a->rank])
+			return sdk_err(EBADMSG, "%s: corrupt IDX header (dimension %u is 0)", path, a->rank);
 		if (__builtin_mul_overflow(a->elements, a->dim[a->rank], &a->elements) || a->elements > IDX_MAX_BYTES)
 			return sdk_err(EBADMSG, "%s: corrupt IDX header (its dimensions are too large)", path);
 	}
+	return 0;
+}
+
+/* Nothing more, and a checksum that holds where there is one: zlib compares it when it reads the end. */
+static int check_end(gzFile f, const char *path)
+{
+	int n = gzread(f, &(char){ 0 }, 1), err;
+
+	if (n > 0)
+		return sdk_err(EBADMSG, "%s: corrupt: bytes behind the end of the IDX data", path);
+	gzerror(f, &err);
+	if (n < 0 || err)
+		return sdk_err(EBADMSG, "%s: %s", path, err == Z_BUF_ERROR ? "truncated gzip file" : "corrupt gzip file (checksum)");
 	return 0;
 }
 
@@ -70,11 +85,11 @@ int mica_idx_load(const char *path, struct mica_array *out)
 	gzbuffer(f, 1 << 17);
 	ret = read_header(f, path, &a);
 	if (!ret) {
-		a.data = malloc(a.elements ? a.elements : 1);
+		a.data = malloc(a.elements);
 		ret = a.data ? read_part(f, path, a.data, a.elements) : sdk_nomem(path);
 	}
-	if (!ret && gzread(f, &(char){ 0 }, 1) > 0)
-		ret = sdk_err(EBADMSG, "%s: corrupt: bytes behind the end of the IDX data", path);
+	if (!ret)
+		ret = check_end(f, path);
 	gzclose(f);
 	if (ret)
 		mica_array_free(&a);

@@ -126,6 +126,8 @@ int mica_preprocess(const struct mica_sidecar *sc, const struct mica_image *img,
 
 	if (ret)
 		return ret;
+	if (!img->width || !img->height)
+		return sdk_err(ERANGE, "the image has %ux%u pixels: there is nothing in it", img->width, img->height);
 	if ((uint64_t)t.h * t.w * t.c != elements)
 		return sdk_err(ERANGE, "the input has %zu elements, its shape says %llu", elements, (unsigned long long)t.h * t.w * t.c);
 	ret = place(sc, img, &t, &p);

@@ -200,9 +200,33 @@ static void idx_damage_is_corrupt(void **state)
 	assert_int_equal(mica_idx_load(write_file("d.idx", file, sizeof(file)), &a), -EBADMSG);
 	memset(file + 4, 0xff, 12);
 	assert_int_equal(mica_idx_load(write_file("d.idx", file, sizeof(file)), &a), -EBADMSG);
+	memcpy(file, idx_file, sizeof(idx_file));
+	file[11] = 0;	/* images without rows */
+	assert_int_equal(mica_idx_load(write_file("d.idx", file, 16), &a), -EBADMSG);
 	file[2] = 0xd;
 	assert_int_equal(mica_idx_load(write_file("d.idx", file, sizeof(file)), &a), -EOPNOTSUPP);
 	assert_int_equal(mica_idx_load(path_of("missing.idx"), &a), -ENOENT);
+}
+
+static void idx_damaged_gzip_is_corrupt(void **state)
+{
+	uint8_t file[256];
+	struct mica_array a;
+	size_t size;
+	gzFile gz;
+	FILE *f;
+
+	(void)state;
+	gz = gzopen(path_of("a.idx.gz"), "wb");
+	gzwrite(gz, idx_file, sizeof(idx_file));
+	gzclose(gz);
+	f = fopen(path_of("a.idx.gz"), "rb");
+	size = fread(file, 1, sizeof(file), f);
+	fclose(f);
+	for (size_t i = 0; i < size; i++)
+		assert_int_equal(mica_idx_load(write_file("d.idx", file, i), &a), -EBADMSG);
+	file[size - 8] ^= 1;	/* of the checksum */
+	assert_int_equal(mica_idx_load(write_file("d.idx", file, size), &a), -EBADMSG);
 }
 
 static void png_round_trip(void **state)
@@ -317,6 +341,7 @@ int main(void)
 		cmocka_unit_test(npy_damage_never_crashes),
 		cmocka_unit_test(idx_plain_and_compressed),
 		cmocka_unit_test(idx_damage_is_corrupt),
+		cmocka_unit_test(idx_damaged_gzip_is_corrupt),
 		cmocka_unit_test(png_round_trip),
 		cmocka_unit_test(png_damage_never_crashes),
 		cmocka_unit_test(jpeg_damage_never_crashes),

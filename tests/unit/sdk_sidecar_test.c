@@ -143,6 +143,8 @@ static void shapes_that_do_not_fit_are_refused(void **state)
 	assert_int_equal(mica_preprocess(sc, &img, (uint32_t[]){ 2, 3, 2, 2 }, 4, out, 24, NULL), -ERANGE);
 	assert_int_equal(mica_preprocess(sc, &img, (uint32_t[]){ 3, 2, 2 }, 3, out, 12, NULL), -ERANGE);
 	assert_int_equal(mica_preprocess(sc, &img, (uint32_t[]){ 1, 3, 2, 2 }, 4, out, 12, NULL), 0);
+	img.height = 0;
+	assert_int_equal(mica_preprocess(sc, &img, (uint32_t[]){ 1, 3, 2, 2 }, 4, out, 12, NULL), -ERANGE);
 	mica_sidecar_free(sc);
 }
 
