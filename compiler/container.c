@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 #include "backend.h"
@@ -258,9 +259,14 @@ static int write_file(const struct mica_compiled *c, const char *path, const uin
 {
 	size_t n = strlen(path) + 40;
 	char *tmp = ir_alloc(n, 1);
+	struct stat st;
 	sigset_t all, before;
 	int fd, ret;
 
+	if (!stat(path, &st) && !S_ISREG(st.st_mode)) {	/* the rename would replace a device node or pipe for everybody */
+		free(tmp);
+		return mica_err_set(c->g->err, MICA_ERR_FILE, "%s: is not a regular file and is not replaced; give another name (-o)", path);
+	}
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);
 	fd = create_beside(path, tmp, n);

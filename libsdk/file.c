@@ -132,11 +132,16 @@ int sdk_file_save(const char *path, const struct sdk_part *parts, unsigned count
 {
 	size_t len = strlen(path) + 40;
 	char *tmp = malloc(len);
+	struct stat st;
 	sigset_t all, before;
 	int fd, ret;
 
 	if (!tmp)
 		return sdk_nomem("a file name");
+	if (!stat(path, &st) && !S_ISREG(st.st_mode)) {	/* the rename would replace a device node or pipe for everybody */
+		free(tmp);
+		return sdk_err(S_ISDIR(st.st_mode) ? EISDIR : EACCES, "%s: is not a regular file and is not replaced; give another name", path);
+	}
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);
 	fd = create_beside(path, tmp, len);
