@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* The `mica` command: picks the subcommand. */
 #include "cli.h"
+#include <stdbool.h>
+#include <errno.h>
 #include <string.h>
 
 static const struct command *const commands[] = {
@@ -35,6 +37,16 @@ static int help(int argc, char **argv)
 	return cmd ? cli_usage(cmd) : cli_fail(MICA_ERR_USAGE, "there is no command '%s'; 'mica help' lists them", argv[2]);
 }
 
+/* A result that did not reach its reader is no success: a full disk shows only when the buffer is written. */
+static int finish(int ret)
+{
+	bool bad = ferror(stdout);
+
+	if ((fflush(stdout) || bad) && !ret)
+		return cli_fail(MICA_ERR_FILE, "standard output: cannot be written: %s", strerror(errno));
+	return ret;
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *cmd;
@@ -43,14 +55,14 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return usage(stderr);
 	if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
-		return help(argc, argv);
+		return finish(help(argc, argv));
 	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "version")) {
 		printf("mica %s\n", mica_version());
-		return 0;
+		return finish(0);
 	}
 	cmd = find(argv[1]);
 	if (!cmd)
 		return cli_fail(MICA_ERR_USAGE, "there is no command '%s'; 'mica help' lists them", argv[1]);
 	cli_set_command(cmd->name);
-	return cmd->run(argc - 1, argv + 1);
+	return finish(cmd->run(argc - 1, argv + 1));
 }
