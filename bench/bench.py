@@ -75,7 +75,10 @@ def accuracy(result, lines):
 
 
 def guest(command):
-    r = subprocess.run(["scripts/guest-run.sh", "--share", ".", "--timeout", "300", "--", "sh", "-c", command], stdout=subprocess.PIPE, check=True, text=True)
+    with open("build/bench/device.sh", "w") as f:
+        f.write(command + "\n")
+    r = subprocess.run(["scripts/guest-run.sh", "--share", ".", "--timeout", "300", "--", "sh", "build/bench/device.sh"],
+                       stdout=subprocess.PIPE, check=True, text=True)
     return [json.loads(x) for x in r.stdout.splitlines() if x.startswith("{")]
 
 
@@ -83,8 +86,8 @@ def device(result, lines):
     null = [(s, d) for s in ("uring", "ioctl") for d in (1, 32)]
     models = [(m, c, compiled(m, "e4m3", c)) for m in MODELS for c in (1, 2)]
     subprocess.run(["make", "-s", "device"], check=True)
-    out = guest("; ".join([f"mica bench --null-jobs --submit={s} --depth={d} --seconds=2 --json | tr -d '\\n'; echo" for s, d in null] +
-                          [f"mica bench {f} --backend=device --seconds=2 --json | tr -d '\\n'; echo" for _, _, f in models]))
+    out = guest("\n".join([f"mica bench --null-jobs --submit={s} --depth={d} --seconds=2 --json 2>/dev/null | tr -d '\\n'; echo" for s, d in null] +
+                          [f"mica bench {f} --backend=device --seconds=2 --json 2>/dev/null | tr -d '\\n'; echo" for _, _, f in models]))
     lines += ["## Device: empty jobs through driver, firmware and a core (emulated guest)", "", "| submit | depth | jobs/s | latency us: min | median | p99 |", "|---|---|---|---|---|---|"]
     for (s, d), r in zip(null, out):
         l = r["latency_us"]

@@ -65,8 +65,10 @@ case_ lmem mica run small.mica --input=x.npy --backend=device
 case_ fault_uring mica run bad.mica --input=x.npy --backend=device
 case_ fault_ioctl mica run bad.mica --input=x.npy --backend=device --submit=ioctl
 case_ after_fault mica run c1.mica --input=x.npy --backend=device
-case_ timeout mica run c1.mica --input=x.npy --backend=device --timeout=0.000001
-case_ timeout_ioctl mica run c1.mica --input=x.npy --backend=device --timeout=0.000001 --submit=ioctl
+# A core that hangs (debug=on), so that the wait is too short on any machine.
+hung() { set -- /sys/kernel/debug/accel/*/inject "$@"; echo "1 0" >"$1"; shift; mica run c1.mica --input=x.npy --backend=device --timeout=0.5 "$@"; }
+case_ timeout hung --submit=uring
+case_ timeout_ioctl hung --submit=ioctl
 case_ second_device mica run c1.mica --input=x.npy --backend=device --device=1
 case_ bench mica bench c1.mica --backend=device --seconds=0.5 --json
 for submit in uring ioctl; do
@@ -88,7 +90,7 @@ $(cat "$share/results/$1".{err,out} 2>/dev/null)"
 	fi
 }
 
-scripts/guest-run.sh --share "$share" --no-load --timeout 280 -- sh guest.sh
+scripts/guest-run.sh --share "$share" -d debug=on --no-load --timeout 280 -- sh guest.sh
 said no_driver 8 "has no driver: load it with 'modprobe mica'" "a device without its driver"
 said no_firmware 9 "firmware is missing.*mica_fw.bin" "missing firmware"
 said badcrc 9 "damaged .wrong checksum" "firmware with a wrong checksum"
