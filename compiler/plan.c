@@ -278,10 +278,10 @@ out:
 
 enum plan_verdict plan_check(const struct plan_buf *buf, size_t count, uint64_t capacity, size_t *a, size_t *b)
 {
-	size_t dummy;
+	size_t no_a, no_b;
 
-	a = a ? a : &dummy;
-	b = b ? b : &dummy;
+	a = a ? a : &no_a;
+	b = b ? b : &no_b;
 	for (*a = 0; *a < count; ++*a) {
 		const struct plan_buf *x = &buf[*a];
 

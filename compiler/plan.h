@@ -31,6 +31,36 @@ uint64_t plan_lower_bound(const struct plan_buf *buf, size_t count);
 /* Sum of all sizes: the peak without any reuse. */
 uint64_t plan_no_reuse(const struct plan_buf *buf, size_t count);
 
+/* ---- the exact planner (plan_exact.c; docs/memplan.md) ---- */
+
+struct plan_limits {
+	uint64_t nodes;			/* of the search, per thread; 0: none. With this limit alone the plan is the same everywhere */
+	double seconds;			/* wall time; 0: none */
+	unsigned threads;		/* 0 is 1. Another number may give another plan, of the same quality when proved */
+};
+
+enum plan_status {
+	PLAN_PLACED,			/* within the capacity that was asked for */
+	PLAN_AT_BOUND,			/* minimal: the peak is the lower bound */
+	PLAN_OPTIMAL,			/* minimal: the search has refuted everything below */
+	PLAN_INFEASIBLE,		/* proved: nothing fits in the capacity; the plan is the best greedy one */
+	PLAN_STOPPED,			/* a limit was reached; the plan is the best one found */
+};
+
+struct plan_result {
+	uint64_t peak, lower_bound;	/* lower_bound: also raised by what the search has refuted */
+	enum plan_status status;
+	uint64_t nodes;
+	double seconds;
+};
+
+/*
+ * Fills the offsets with a valid plan, whatever the status. capacity 0 minimizes. Live ranges need first <= last and
+ * alignments a power of two or 0. 0, or -1 when memory is short.
+ */
+int plan_exact(struct plan_buf *buf, size_t count, uint64_t capacity, const struct plan_limits *limits, struct plan_result *result);
+const char *plan_status_name(enum plan_status status);	/* "placed", "bound", "optimal", "infeasible", "stopped" */
+
 /* The validator. On refusal a and b (may be NULL) are the buffers concerned. */
 enum plan_verdict { PLAN_OK, PLAN_RANGE, PLAN_MISALIGNED, PLAN_PAST_CAPACITY, PLAN_OVERLAP };
 enum plan_verdict plan_check(const struct plan_buf *buf, size_t count, uint64_t capacity, size_t *a, size_t *b);

@@ -17,7 +17,7 @@ struct command {
 	int (*run)(int argc, char **argv);
 	const char *help;
 };
-extern const struct command cmd_info, cmd_compile, cmd_run, cmd_eval, cmd_bench, cmd_dump, cmd_diff;
+extern const struct command cmd_info, cmd_compile, cmd_run, cmd_eval, cmd_bench, cmd_dump, cmd_diff, cmd_memplan;
 
 /* ---- messages (cli.c) ---- */
 

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: MIT
+/* The exact planner against the validator, brute force, known optima, and lifetimes of real networks. */
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <cmocka.h>
+#include "plan.h"
+
+#define COUNT(a) (sizeof(a) / sizeof(*(a)))
+enum { PROBLEMS = 10000, BRUTE = 7, LARGEST = 24, MOST = 4096 };
+
+static const struct plan_limits few_nodes = { .nodes = 20000 };
+
+static struct plan_result solve(struct plan_buf *buf, size_t n, uint64_t capacity, const struct plan_limits *limits)
+{
+	struct plan_result r;
+
+	assert_int_equal(plan_exact(buf, n, capacity, limits, &r), 0);
+	assert_int_equal(plan_check(buf, n, r.peak, NULL, NULL), PLAN_OK);
+	assert_true(r.peak >= r.lower_bound);
+	assert_true(r.lower_bound >= plan_lower_bound(buf, n));
+	return r;
+}
+
+/* ---- brute force: every order, each buffer on top of those below it ---- */
+
+struct brute { const struct plan_buf *buf; size_t n; uint64_t top[BRUTE], best; };
+
+static void brute_from(struct brute *s, unsigned placed, uint64_t peak)
+{
+	if (peak >= s->best)
+		return;
+	if (placed == (1u << s->n) - 1)
+		s->best = peak;
+	for (size_t i = 0; i < s->n; i++) {
+		const struct plan_buf *b = &s->buf[i];
+		uint64_t at = 0;
+
+		if (placed >> i & 1)
+			continue;
+		for (size_t j = 0; j < s->n; j++)
+			if (placed >> j & 1 && s->buf[j].first <= b->last && b->first <= s->buf[j].last && s->top[j] > at)
+				at = s->top[j];
+		at = (at + b->align - 1) & ~(b->align - 1);
+		s->top[i] = at + b->size;
+		brute_from(s, placed | 1u << i, s->top[i] > peak ? s->top[i] : peak);
+	}
+}
+
+static uint64_t brute_force(const struct plan_buf *buf, size_t n)
+{
+	struct brute s = { .buf = buf, .n = n, .best = UINT64_MAX };
+
+	brute_from(&s, 0, 0);
+	return s.best;
+}
+
+/* ---- random problems ---- */
+
+static uint32_t rnd(uint64_t *state, uint32_t below)
+{
+	*state = *state * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)(*state >> 33) % below;
+}
+
+static void make(struct plan_buf *buf, size_t n, uint64_t *seed)
+{
+	uint32_t steps = 2 + rnd(seed, 12), sizes = 1 + rnd(seed, 30), kind = rnd(seed, 3);
+
+	for (size_t i = 0; i < n; i++) {
+		uint32_t first = rnd(seed, steps), length = rnd(seed, steps - first);
+		uint64_t unit = kind == 1 ? 64 : 1, align = kind == 0 ? 1 : kind == 1 ? 64 : 1u << rnd(seed, 4);
+
+		buf[i] = (struct plan_buf){ first, first + length, unit * (rnd(seed, 20) ? 1 + rnd(seed, sizes) : 0), align, 0 };
+	}
+}
+
+static void small_problems_agree_with_brute_force(void **state)
+{
+	uint64_t seed = 1;
+
+	(void)state;
+	for (unsigned k = 0; k < PROBLEMS; k++) {
+		struct plan_buf buf[BRUTE];
+		size_t n = 1 + rnd(&seed, BRUTE);
+		struct plan_result r;
+		uint64_t best;
+
+		make(buf, n, &seed);
+		best = brute_force(buf, n);
+		r = solve(buf, n, 0, &few_nodes);
+		assert_int_equal(r.peak, best);
+		assert_true(r.status == PLAN_AT_BOUND || r.status == PLAN_OPTIMAL);
+		if (!best)
+			continue;
+		assert_int_equal(solve(buf, n, best, &few_nodes).status, PLAN_PLACED);
+		if (best > 1)
+			assert_int_equal(solve(buf, n, best - 1, &few_nodes).status, PLAN_INFEASIBLE);
+	}
+}
+
+static void larger_problems_are_valid_and_repeatable(void **state)
+{
+	static const struct plan_limits limits = { .nodes = 3000 };
+	uint64_t seed = 2;
+
+	(void)state;
+	for (unsigned k = 0; k < PROBLEMS / 4; k++) {
+		struct plan_buf buf[LARGEST], again[LARGEST];
+		size_t n = BRUTE + 1 + rnd(&seed, LARGEST - BRUTE);
+		struct plan_result r;
+
+		make(buf, n, &seed);
+		memcpy(again, buf, sizeof(buf));
+		r = solve(buf, n, 0, &limits);
+		assert_int_equal(solve(again, n, 0, &limits).peak, r.peak);
+		assert_memory_equal(buf, again, n * sizeof(*buf));
+		if (r.status != PLAN_STOPPED)
+			assert_int_equal(solve(buf, n, r.peak, &few_nodes).status, PLAN_PLACED);
+	}
+}
+
+static void threads_give_the_same_plan_every_time(void **state)
+{
+	static const struct plan_limits limits = { .nodes = 4000, .threads = 3 };
+	uint64_t seed = 3;
+
+	(void)state;
+	for (unsigned k = 0; k < 60; k++) {
+		struct plan_buf buf[LARGEST], again[LARGEST];
+
+		make(buf, LARGEST, &seed);
+		memcpy(again, buf, sizeof(buf));
+		solve(buf, LARGEST, 0, &limits);
+		solve(again, LARGEST, 0, &limits);
+		assert_memory_equal(buf, again, sizeof(buf));
+	}
+}
+
+static void no_buffers_and_empty_buffers_need_nothing(void **state)
+{
+	struct plan_buf b[] = { { 0, 3, 0, 64, 7 }, { 1, 2, 0, 1, 9 } };
+
+	(void)state;
+	assert_int_equal(solve(NULL, 0, 0, &few_nodes).status, PLAN_AT_BOUND);
+	assert_int_equal(solve(b, COUNT(b), 0, &few_nodes).peak, 0);
+}
+
+static void a_capacity_below_the_bound_is_infeasible(void **state)
+{
+	struct plan_buf b[] = { { 0, 3, 60, 1, 0 }, { 1, 2, 50, 1, 0 } };
+	struct plan_result r;
+
+	(void)state;
+	r = solve(b, COUNT(b), 109, &few_nodes);
+	assert_int_equal(r.status, PLAN_INFEASIBLE);
+	assert_int_equal(r.peak, 110);
+}
+
+/* ---- files ---- */
+
+static size_t read_csv(const char *path, struct plan_buf *buf)
+{
+	FILE *f = fopen(path, "r");
+	char line[512];
+	size_t n = 0;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f) && n < MOST) {
+		unsigned long long lower, upper, size;
+		const char *rest = strchr(line, ',');
+
+		if (rest && sscanf(rest, ",%llu,%llu,%llu", &lower, &upper, &size) == 3)
+			buf[n++] = (struct plan_buf){ (uint32_t)lower, (uint32_t)(upper - 1), size, 1, 0 };
+	}
+	fclose(f);
+	return n;
+}
+
+static DIR *open_data(const char *sub, char *path, size_t size)
+{
+	const char *data = getenv("MICA_DATA");
+
+	snprintf(path, size, "%s/alloc%s", data ? data : "../shared/data", sub);
+	return opendir(path);
+}
+
+static double cpu_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Calls `each` with the buffers of every CSV file of a data folder; skips the test without one. */
+static void with_data(const char *sub, void (*each)(struct plan_buf *buf, size_t n, const char *path))
+{
+	static struct plan_buf buf[MOST];
+	char dir[512], path[1024];
+	DIR *d = open_data(sub, dir, sizeof(dir));
+
+	if (!d)
+		skip();
+	for (struct dirent *e; (e = readdir(d));) {
+		if (!strstr(e->d_name, ".csv"))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+		each(buf, read_csv(path, buf), path);
+	}
+	closedir(d);
+}
+
+/* The 50 ms are CPU time here, and only hold for the optimized build. */
+static void real_one(struct plan_buf *buf, size_t n, const char *path)
+{
+	double begin = cpu_seconds(), used;
+	struct plan_result r = solve(buf, n, 0, &few_nodes);
+
+	used = cpu_seconds() - begin;
+	print_message("  %s: %zu buffers, %.1f ms\n", path, n, used * 1e3);
+	assert_int_equal(r.status, PLAN_AT_BOUND);
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	assert_true(used < 0.05);
+#endif
+}
+
+static void real_networks_reach_their_bound(void **state)
+{
+	(void)state;
+	with_data("/real", real_one);
+}
+
+static void hard_one(struct plan_buf *buf, size_t n, const char *path)
+{
+	static const struct plan_limits limits = { .nodes = 200000 };
+	double begin = cpu_seconds();
+	struct plan_result r = solve(buf, n, 1048576, &limits);
+
+	print_message("  %s: %zu buffers, peak %llu, %.0f ms, %llu nodes\n", path, n, (unsigned long long)r.peak,
+		      (cpu_seconds() - begin) * 1e3, (unsigned long long)r.nodes);
+	assert_int_equal(r.status, PLAN_PLACED);
+}
+
+static void hard_instances_fit(void **state)
+{
+	(void)state;
+	with_data("", hard_one);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(small_problems_agree_with_brute_force),
+		cmocka_unit_test(larger_problems_are_valid_and_repeatable),
+		cmocka_unit_test(threads_give_the_same_plan_every_time),
+		cmocka_unit_test(no_buffers_and_empty_buffers_need_nothing),
+		cmocka_unit_test(a_capacity_below_the_bound_is_infeasible),
+		cmocka_unit_test(real_networks_reach_their_bound),
+		cmocka_unit_test(hard_instances_fit),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
