@@ -301,6 +301,27 @@ static int tile_all(struct placing *p)
 
 /* ---- the arena ---- */
 
+/* Where the greedy planner misses the bound, a search whose limit is nodes: the same plan on every machine. */
+static int improve_arena(struct plan_buf *buf, size_t count, uint64_t lower, uint64_t *peak)
+{
+	static const struct plan_limits limits = { .nodes = 10000 };
+	struct plan_result r = { .peak = UINT64_MAX };
+	struct plan_buf *copy;
+	int ret;
+
+	if (*peak <= lower)
+		return 0;
+	copy = ir_alloc(count, sizeof(*copy));
+	memcpy(copy, buf, count * sizeof(*copy));
+	ret = plan_exact(copy, count, 0, &limits, &r);
+	if (!ret && r.peak < *peak) {
+		memcpy(buf, copy, count * sizeof(*copy));
+		*peak = r.peak;
+	}
+	free(copy);
+	return ret;
+}
+
 static int place_arena(struct be_state *b)
 {
 	struct plan_buf *pb = ir_alloc(b->bufs, sizeof(*pb));
@@ -317,6 +338,8 @@ static int place_arena(struct be_state *b)
 	}
 	ret = plan_solve(&problem, &b->arena_size);
 	b->arena_lower = plan_lower_bound(pb, problem.count);
+	if (!ret)
+		ret = improve_arena(pb, problem.count, b->arena_lower, &b->arena_size);
 	b->arena_no_reuse = plan_no_reuse(pb, problem.count);
 	for (size_t i = 0; i < problem.count; i++)
 		b->buf[from[i]].offset = pb[i].offset;
