@@ -7,7 +7,7 @@
 #include "plan.h"
 #include "plan_search.h"
 
-enum { MAX_THREADS = 64, BASE_NODES = 2000, WORKER_STACK = 32 << 20 };
+enum { MAX_THREADS = 64, BASE_NODES = 500, WORKER_STACK = 32 << 20 };
 
 struct worker {
 	struct exact *e;
@@ -231,15 +231,15 @@ static void fit(struct exact *e, uint64_t capacity)
 /* Alternates between the bound itself and an aim between it and the best plan, which backs off as long as it fails. */
 static void minimize(struct exact *e)
 {
-	uint64_t aim = e->lo;
+	uint64_t aim = (e->lo + e->hi) / 2;
 
 	while (e->lo < e->hi && !out_of_budget(e)) {
-		enum px_result r = round_at(e, e->round % 3 ? aim : e->lo);
+		enum px_result r = round_at(e, e->round % 4 ? aim : e->lo);
 
 		if (r == PX_PLACED)
 			aim = (e->lo + e->hi) / 2;
-		else if (r == PX_STOPPED && e->round % 3 != 1)
-			aim = (aim + e->hi) / 2;
+		else if (r == PX_STOPPED && e->round % 4 != 1)
+			aim += (e->hi - aim + 7) / 8;
 		aim = aim >= e->hi ? e->hi - 1 : aim < e->lo ? e->lo : aim;
 	}
 }

@@ -576,7 +576,7 @@ struct px *px_create(const struct px_buf *buf, size_t count, int32_t sections)
 	return s;
 }
 
-/* What a run likes to place first: large areas, sizes or times, and the later the run, the more by lot. */
+/* What a run likes to place first: three of four large areas, the rest sizes or long lives; all but the first with noise. */
 static void choose_taste(struct px *s, uint64_t seed)
 {
 	float noise = seed ? 0.5f : 0;
@@ -584,7 +584,7 @@ static void choose_taste(struct px *s, uint64_t seed)
 	s->random = mix(seed);
 	for (uint32_t i = 0; i < s->count; i++) {
 		float size = log2f((float)s->buf[i].size + 1), time = log2f((float)(s->buf[i].end - s->buf[i].first) + 1);
-		float base = seed % 3 == 0 ? size + time : seed % 3 == 1 ? time : size;
+		float base = seed % 4 != 1 ? size + time : seed & 4 ? time : size;
 
 		s->taste[i] = base + noise * draw(s);
 	}
