@@ -8,7 +8,7 @@
 #define ARRAY_LEN(a) (sizeof(a) / sizeof(*(a)))
 
 /* No tensor of a model may have more elements than this, no constant made by folding more bytes. */
-#define IR_MAX_ELEMENTS	((int64_t)1 << 36)
+#define IR_MAX_ELEMENTS	((int64_t)1 << 31)
 #define IR_MAX_FOLDED	((size_t)1 << 31)
 
 /* ---- ir.c ---- */
