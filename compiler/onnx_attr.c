@@ -177,7 +177,7 @@ int onnx_out(struct ir_graph *g, struct ir_op *op, unsigned i, int dtype, unsign
 				 rank, IR_MAX_RANK);
 	if (!ir_dims_ok(rank, dim, IR_MAX_ELEMENTS))
 		return onnx_fail(g, op, MICA_ERR_SHAPE,
-				 "result has a negative dimension or more than 2^36 elements; "
+				 "result has a negative dimension or more than 2^31 elements; "
 				 "check the model and --shape");
 	v->dtype = dtype;
 	v->rank = rank;

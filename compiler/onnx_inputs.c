@@ -160,7 +160,7 @@ static int import_input(struct inputs *c, const Onnx__ValueInfoProto *in)
 		return shape_missing(c, in);
 	if (!ir_dims_ok(shape.rank, shape.dim, IR_MAX_ELEMENTS))
 		return mica_err_set(g->err, MICA_ERR_SHAPE,
-				    "%s: input '%.200s' has more than 2^36 elements; pass a "
+				    "%s: input '%.200s' has more than 2^31 elements; pass a "
 				    "smaller --shape",
 				    g->name, in->name);
 	v = ir_value_new(g, in->name, dtype, shape.rank, shape.dim);
