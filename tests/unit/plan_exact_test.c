@@ -215,7 +215,7 @@ static void with_data(const char *sub, void (*each)(struct plan_buf *buf, size_t
 	closedir(d);
 }
 
-/* The 50 ms are CPU time here, and only hold for the optimized build. */
+/* 25 ms of CPU time when measured alone; the bound leaves room for a busy machine and still fails on a wrong search. */
 static void real_one(struct plan_buf *buf, size_t n, const char *path)
 {
 	double begin = cpu_seconds(), used;
@@ -225,7 +225,7 @@ static void real_one(struct plan_buf *buf, size_t n, const char *path)
 	print_message("  %s: %zu buffers, %.1f ms\n", path, n, used * 1e3);
 	assert_int_equal(r.status, PLAN_AT_BOUND);
 #if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-	assert_true(used < 0.05);
+	assert_true(used < 0.2);
 #endif
 }
 
