@@ -215,17 +215,22 @@ static void with_data(const char *sub, void (*each)(struct plan_buf *buf, size_t
 	closedir(d);
 }
 
-/* 25 ms of CPU time when measured alone; the bound leaves room for a busy machine and still fails on a wrong search. */
+/* The 50 ms are CPU time of the optimized build: the best of three, since other work on the machine only ever adds. */
 static void real_one(struct plan_buf *buf, size_t n, const char *path)
 {
-	double begin = cpu_seconds(), used;
-	struct plan_result r = solve(buf, n, 0, &few_nodes);
+	double best = 1e9;
 
-	used = cpu_seconds() - begin;
-	print_message("  %s: %zu buffers, %.1f ms\n", path, n, used * 1e3);
-	assert_int_equal(r.status, PLAN_AT_BOUND);
+	for (int run = 0; run < 3; run++) {
+		double begin = cpu_seconds(), used;
+		struct plan_result r = solve(buf, n, 0, &few_nodes);
+
+		used = cpu_seconds() - begin;
+		best = used < best ? used : best;
+		assert_int_equal(r.status, PLAN_AT_BOUND);
+	}
+	print_message("  %s: %zu buffers, %.1f ms\n", path, n, best * 1e3);
 #if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-	assert_true(used < 0.2);
+	assert_true(best < 0.05);
 #endif
 }
 
