@@ -443,7 +443,11 @@ static struct ir_value *output_place(struct ir_graph *g, struct ir_value *old, s
 	copy->scale = by->scale;
 	copy->zero = by->zero;
 	ir_swap_names(g, old, copy);
-	ir_op_new(g, IR_UNARY, NULL, NULL, &by, 1, &copy, 1)->a.fn = MICA_FN_COPY;
+	/* The vector engine's operators take rank 4 at most; a reshape to the same shape moves any. */
+	if (by->rank > 4)
+		ir_op_new(g, IR_RESHAPE, NULL, NULL, &by, 1, &copy, 1);
+	else
+		ir_op_new(g, IR_UNARY, NULL, NULL, &by, 1, &copy, 1)->a.fn = MICA_FN_COPY;
 	return copy;
 }
 

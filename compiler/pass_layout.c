@@ -99,6 +99,28 @@ static struct ir_value *merged(struct build *b, struct ir_value *x, const unsign
 
 /* ---- element by element ---- */
 
+/*
+ * Which axes of broadcast operands may be one: all operands have them whole, or all those that do not are repeated along
+ * the whole group. Extents of 1 go with anything, so that a group is compared with all of its axes, not the last alone.
+ */
+static void find_joins(struct ir_value *const *in, unsigned ins, unsigned rank, const int64_t *dim, bool *join)
+{
+	enum { ANY, WHOLE, REPEATED } group[3] = { ANY, ANY, ANY }, axis[3];
+
+	for (unsigned j = 0; j < rank; j++) {
+		join[j] = j > 0;
+		if (dim[j] == 1)
+			continue;
+		for (unsigned i = 0; i < ins; i++) {
+			axis[i] = !in[i]->rank ? ANY : in[i]->dim[j] == 1 ? REPEATED : WHOLE;
+			join[j] = join[j] && (group[i] == ANY || axis[i] == ANY || group[i] == axis[i]);
+		}
+		for (unsigned i = 0; i < ins; i++)
+			if (!join[j] || axis[i] != ANY)
+				group[i] = axis[i];
+	}
+}
+
 static int layout_elementwise(struct layout *l, struct ir_op *op)
 {
 	struct ir_value *y = op->out[0], *in[3];
@@ -117,15 +139,7 @@ static int layout_elementwise(struct layout *l, struct ir_op *op)
 			   order);
 		return 0;
 	}
-	for (unsigned j = 1; j < rank; j++) {
-		join[j] = true;
-		for (unsigned i = 0; i < op->ins; i++)
-			join[j] = join[j] &&
-				  (!in[i]->rank ||
-				   (in[i]->dim[j] == dim[j] && in[i]->dim[j - 1] == dim[j - 1]) ||
-				   (in[i]->dim[j] == 1 && in[i]->dim[j - 1] == 1) ||
-				   (dim[j] == 1) || (dim[j - 1] == 1));
-	}
+	find_joins(in, op->ins, rank, dim, join);
 	groups = merge_axes(rank, join, 4, group);
 	if (!groups)
 		return layout_refuse(l, op,

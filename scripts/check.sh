@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Run test suites, a line each, and end with "N passed, N failed, N skipped" over all of them.
-# Usage: scripts/check.sh GROUP...     groups: user asan tsan guest
+# Usage: scripts/check.sh GROUP...     groups: user asan tsan fuzz guest
 #
 # A suite is a program whose output is TAP, or ends with a line "N passed, N failed, N skipped"; one that says neither
 # counts as one test. Suites are found, not listed:
 #   user   build/tests/* (cmocka), every tests/*/run.sh, scripts/lint.sh
 #   asan   the unit tests and tests/golden/run.sh in build-asan/; tsan: the unit tests in build-tsan/
+#   fuzz   scripts/fuzz.sh, FUZZ_TIME=60 seconds for each fuzzer
 #   guest  tests/guest/run-guest-tests.sh, plain and behind an IOMMU; every tests/*/run-guest.sh
 # They run at the top of the tree with MICA (the command) and MICA_BUILD set; their output is kept in build/check/.
 set -euo pipefail
@@ -136,6 +137,12 @@ group_tsan() {
 	unset TSAN_OPTIONS
 }
 
+group_fuzz() {
+	use_build build
+	build build-fuzz SAN=fuzz fuzzers || return 0
+	suite fuzz scripts/fuzz.sh
+}
+
 group_guest() {
 	use_build build
 	build build-device device || return 0
@@ -147,8 +154,8 @@ group_guest() {
 export CMOCKA_MESSAGE_OUTPUT=TAP
 for group in "$@"; do
 	case $group in
-	user | asan | tsan | guest) "group_$group" ;;
-	*) die "unknown group '$group' (user, asan, tsan, guest)" ;;
+	user | asan | tsan | fuzz | guest) "group_$group" ;;
+	*) die "unknown group '$group' (user, asan, tsan, fuzz, guest)" ;;
 	esac
 done
 echo "$total_passed passed, $total_failed failed, $total_skipped skipped"

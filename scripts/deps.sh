@@ -14,7 +14,7 @@ device="bc bison busybox-static ccache cpio dpkg-dev flex gcc-riscv64-unknown-el
 	seabios xz-utils zlib1g-dev"
 
 # What only `make check` uses.
-check="dataset-fashion-mnist libonnx-testdata shellcheck sparse"
+check="clang dataset-fashion-mnist libclang-rt-14-dev libonnx-testdata shellcheck sparse"
 
 die() { printf 'deps.sh: %s\n' "$*" >&2; exit 1; }
 

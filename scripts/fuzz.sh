@@ -1,30 +1,78 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Run every fuzzer in build-fuzz/ for FUZZ_TIME seconds each. Seeds come from tests/fuzz/corpus/NAME/; what is found goes to
-# build-fuzz/corpus/NAME/, crashes to build-fuzz/crashes/.
+# Run the fuzzers in build-fuzz/ side by side for FUZZ_TIME seconds each (FUZZ_RUNS=N: N executions each). Seeds are made from the
+# golden tests' models; Debian's ONNX node tests are added where they are installed. What is found is kept in
+# build-fuzz/corpus/NAME/, crashes in build-fuzz/crashes/. Ends with "N passed, N failed, N skipped".
+# Usage: scripts/fuzz.sh [NAME]...      (default: all)
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 cd "$MICA_TOP"
-status=0
-ran=0
-mkdir -p build-fuzz/crashes
-for fuzzer in build-fuzz/fuzz/*_fuzz; do
-	[ -x "$fuzzer" ] || continue
-	name=$(basename "$fuzzer")
-	corpus=build-fuzz/corpus/$name
-	seeds=tests/fuzz/corpus/$name
-	mkdir -p "$corpus"
-	dirs=("$corpus")
-	[ ! -d "$seeds" ] || dirs+=("$seeds")
-	step FUZZ "$name for ${FUZZ_TIME:-60} s"
-	"$fuzzer" -max_total_time="${FUZZ_TIME:-60}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-		-artifact_prefix="build-fuzz/crashes/$name-" "${dirs[@]}" >"build-fuzz/$name.log" 2>&1 || {
-		status=1
-		tail -n 30 "build-fuzz/$name.log" >&2
-	}
-	grep -E 'number_of_executed_units|average_exec' "build-fuzz/$name.log" | sed 's/^/          /' || true
-	ran=$((ran + 1))
+mica=build/mica
+seeds=build-fuzz/seeds
+node_tests=/usr/share/libonnx-testdata
+mkdir -p build-fuzz/crashes "$seeds/onnx_fuzz" "$seeds/model_fuzz"
+
+# seeds_onnx: small ONNX models.
+seeds_onnx() {
+	local name file
+	for file in tests/golden/*.in; do
+		name=$(basename "$file" .in)
+		python3 tests/golden/onnxtext.py "$file" "$seeds/onnx_fuzz/$name.onnx"
+	done
+	[ -d "$node_tests" ] || return 0
+	find "$node_tests" -name model.onnx -size -8k | while read -r file; do
+		cp "$file" "$seeds/onnx_fuzz/$(basename "$(dirname "$file")").onnx"
+	done
+}
+
+# seeds_model: what the compiler makes of them.
+seeds_model() {
+	local file name format
+	for file in tests/golden/[flq]*.in; do
+		name=$(basename "$file" .in)
+		for format in f32 e4m3; do
+			"$mica" compile "$seeds/onnx_fuzz/$name.onnx" --format="$format" --method=none --lmem=64K \
+				-o "$seeds/model_fuzz/$name-$format.mica" >/dev/null 2>&1 || true
+		done
+	done
+}
+
+# fuzz NAME: run one; its log is build-fuzz/NAME.log.
+fuzz() {
+	local name=$1 limit=(-max_total_time="${FUZZ_TIME:-60}")
+	[ -z "${FUZZ_RUNS:-}" ] || limit=(-runs="$FUZZ_RUNS")
+	mkdir -p "build-fuzz/corpus/$name"
+	"build-fuzz/fuzz/$name" "${limit[@]}" -timeout=20 -rss_limit_mb=3072 -max_len=16384 -print_final_stats=1 \
+		-close_fd_mask=1 -artifact_prefix="build-fuzz/crashes/$name-" "build-fuzz/corpus/$name" "$seeds/$name" \
+		>"build-fuzz/$name.log" 2>&1
+}
+
+[ $# -gt 0 ] || { set -- build-fuzz/fuzz/*_fuzz; set -- "${@##*/}"; }
+seeds_onnx
+seeds_model
+pids=()
+for name in "$@"; do
+	[ -x "build-fuzz/fuzz/$name" ] || die "there is no fuzzer $name; build it with 'make fuzz'"
+	fuzz "$name" &
+	pids+=($!)
 done
-[ "$ran" -gt 0 ] || die "there are no fuzzers in tests/fuzz/"
-exit "$status"
+MICA_CLEANUP=("kill ${pids[*]} 2>/dev/null; wait")
+passed=0
+failed=0
+for name in "$@"; do
+	if wait "${pids[0]}"; then
+		passed=$((passed + 1))
+		verdict=ok
+	else
+		failed=$((failed + 1))
+		verdict="not ok"
+	fi
+	pids=("${pids[@]:1}")
+	runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "build-fuzz/$name.log")
+	echo "$verdict - $name: ${runs:-?} executions"
+	[ "$verdict" = ok ] || tail -n 40 "build-fuzz/$name.log" >&2
+done
+MICA_CLEANUP=()
+echo "$passed passed, $failed failed, 0 skipped"
+[ "$failed" -eq 0 ]
