@@ -1,134 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Codes to f32 and back, a vector at a time, and rows of them: docs/numerics.md sections 1 and 2. */
+/* Rows of codes to f32 and back: docs/numerics.md sections 1 and 2. */
 #ifndef MICA_CODE_VEC_H
 #define MICA_CODE_VEC_H
 
-#include "engine_internal.h"
-#include "vec.h"
-
-/* Moving the fields into place leaves the exponent short by a constant, which one exact product puts right. */
-VINL vf dec_e4m3(vi code)
-{
-	vi mag = vi_and(code, vi_set(0x7f));
-	vf f = vf_mul(vf_of_bits(vi_sll(mag, 20)), vf_set(0x1p120f));
-
-	f = vf_sel(vi_eq(mag, vi_set(0x7f)), vf_nan_set(), f);
-	return vf_of_bits(vi_or(vf_bits(f), vi_sll(vi_and(code, vi_set(0x80)), 24)));
-}
-
-VINL vf dec_e5m2(vi code)
-{
-	vi mag = vi_and(code, vi_set(0x7f));
-	vf f = vf_mul(vf_of_bits(vi_sll(mag, 21)), vf_set(0x1p112f));
-	vf special = vf_of_bits(vi_or(vi_sll(mag, 21), vi_set(0x7f800000)));
-
-	f = vf_sel(vi_gt(mag, vi_set(0x7b)), special, f);
-	return vf_of_bits(vi_or(vf_bits(f), vi_sll(vi_and(code, vi_set(0x80)), 24)));
-}
-
-/*
- * f32 to an 8-bit float with `mant` mantissa bits; `top` is the largest finite code. Normal results round on the bits;
- * subnormal ones by adding a power of two whose ulp is the type's smallest step.
- */
-VINL vi enc_fp8(vf y, const int mant, const int bias, const int top)
-{
-	const int shift = 23 - mant;
-	const vi magic = vi_set((127 + 23 + 1 - bias - mant) << 23);
-	vi bits = vf_bits(y), mag = vi_and(bits, vi_set(INT32_MAX));
-	vi odd = vi_and(vi_srl(mag, shift), vi_set(1));
-	vi norm = vi_srl(vi_add(vi_add(mag, vi_set((1 << (shift - 1)) - 1)), odd), shift);
-	vi sub = vi_sub(vf_bits(vf_add(vf_of_bits(mag), vf_of_bits(magic))), magic);
-	vi code = vi_sel(vi_gt(vi_set((128 - bias) << 23), mag), sub, vi_sub(norm, vi_set((127 - bias) << mant)));
-
-	code = vi_or(vi_min(code, vi_set(top)), vi_and(vi_srl(bits, 24), vi_set(0x80)));
-	return vi_sel(vi_gt(mag, vi_set(0x7f800000)), vi_set(0x7f), code);
-}
-
-VINL vi enc_e4m3(vf y)
-{
-	return enc_fp8(y, 3, 7, 0x7e);
-}
-
-VINL vi enc_e5m2(vf y)
-{
-	return enc_fp8(y, 2, 15, 0x7b);
-}
-
-VINL vi enc_bf16(vf y)
-{
-	vi bits = vf_bits(y);
-	vi odd = vi_and(vi_srl(bits, 16), vi_set(1));
-	vi code = vi_srl(vi_add(vi_add(bits, vi_set(0x7fff)), odd), 16);
-
-	return vi_sel(vf_nan(y), vi_set(0x7fc0), code);
-}
-
-VINL vi enc_f32(vf y)
-{
-	return vi_sel(vf_nan(y), vi_set(0x7fc00000), vf_bits(y));
-}
-
-/* Integers of 8 bits: lo..hi is the range; a NaN gives lo. The first clamp keeps the conversion in range. */
-VINL vi enc_int8(vf y, int zero, int lo, int hi)
-{
-	vi code = vi_add(vf_to_int(vf_max(vf_min(y, vf_set(65536.0f)), vf_set(-65536.0f))), vi_set(zero));
-
-	code = vi_max(vi_min(code, vi_set(hi)), vi_set(lo));
-	return vi_sel(vf_nan(y), vi_set(lo), code);
-}
-
-VINL vi enc_i32(vf y)
-{
-	return vi_sel(vf_le(vf_set(0x1p31f), y), vi_set(INT32_MAX), vf_to_int(y));
-}
-
-VINL vf dec_codes(const enum mica_dtype t, const uint8_t *src, int zero)
-{
-	switch (t) {
-	case MICA_F32:
-		return vf_load((const float *)src);
-	case MICA_BF16:
-		return vf_of_bits(vi_sll(vi_load_u16(src), 16));
-	case MICA_E4M3:
-		return dec_e4m3(vi_load_u8(src));
-	case MICA_E5M2:
-		return dec_e5m2(vi_load_u8(src));
-	case MICA_I8:
-		return vf_of_int(vi_sub(vi_load_i8(src), vi_set(zero)));
-	case MICA_U8:
-		return vf_of_int(vi_sub(vi_load_u8(src), vi_set(zero)));
-	default:
-		return vf_of_int(vi_load(src));
-	}
-}
-
-/* y = value * inv already. */
-VINL void enc_codes(const enum mica_dtype t, vf y, int zero, uint8_t *dst)
-{
-	switch (t) {
-	case MICA_F32:
-		vi_store(dst, enc_f32(y));
-		break;
-	case MICA_BF16:
-		vi_store_u16(dst, enc_bf16(y));
-		break;
-	case MICA_E4M3:
-		vi_store_u8(dst, enc_e4m3(y));
-		break;
-	case MICA_E5M2:
-		vi_store_u8(dst, enc_e5m2(y));
-		break;
-	case MICA_I8:
-		vi_store_u8(dst, enc_int8(y, zero, -128, 127));
-		break;
-	case MICA_U8:
-		vi_store_u8(dst, enc_int8(y, zero, 0, 255));
-		break;
-	default:
-		vi_store(dst, enc_i32(y));
-		break;
-	}
-}
+#include "number_vec.h"
+#if VL == 16
+#include "quad_avx512_impl.h"
+#endif
 
 /* The same loop for every type, with the type known at compile time. */
 #define EACH_DTYPE(t, body) \
@@ -142,6 +20,65 @@ VINL void enc_codes(const enum mica_dtype t, vf y, int zero, uint8_t *dst)
 	case MICA_I32: { const enum mica_dtype T = MICA_I32; enum { SIZE = 4 }; body } break; \
 	default: break; \
 	}
+
+#if VL == 16
+
+/* n dense elements; reads and writes nothing beyond them. */
+__attribute__((unused))
+static void decode_dense(enum mica_dtype t, const void *from, size_t n, float scale, int zero, float *dst)
+{
+	const uint8_t *src = from;
+	const vf vscale = vf_set(scale);
+	struct quad_tables tables;
+	size_t i = 0;
+
+	if (dtype_is_fp8(t)) {
+		quad_tables(t, &tables);
+		for (; i < n; i += 64) {
+			struct quad q;
+
+			quad_decode_fp8(&tables, _mm512_maskz_loadu_epi8(mask_bytes(n - i), src + i), &q);
+#pragma GCC unroll 4
+			for (size_t j = 0; j < 4; j++) {
+				if (i + 16 * j + 16 <= n)
+					vf_store(dst + i + 16 * j, vf_mul(q.v[j], vscale));
+				else if (i + 16 * j < n)
+					_mm512_mask_storeu_ps(dst + i + 16 * j, mask_lanes(n - i - 16 * j), vf_mul(q.v[j], vscale));
+			}
+		}
+		return;
+	}
+	EACH_DTYPE(t, {
+		for (; i + VL <= n; i += VL)
+			vf_store(dst + i, vf_mul(dec_codes(T, src + i * SIZE, zero), vscale));
+		if (i < n)
+			_mm512_mask_storeu_ps(dst + i, mask_lanes(n - i),
+					      vf_mul(dec_codes_part(T, src + i * SIZE, zero, mask_lanes(n - i)), vscale));
+	})
+}
+
+__attribute__((unused))
+static void encode_dense(enum mica_dtype t, const float *src, size_t n, float inv, int zero, void *to)
+{
+	uint8_t *dst = to;
+	const vf vinv = vf_set(inv);
+	size_t i = 0;
+
+	EACH_DTYPE(t, {
+		for (; dtype_is_quad(T) && i + 64 <= n; i += 64) {
+			struct quad q = quad_scaled(src + i, vinv);
+
+			vi_store(dst + i, quad_encode(T, &q, zero));
+		}
+		for (; i < n; i += VL) {
+			__mmask16 m = mask_lanes(n - i);
+
+			enc_codes_part(T, vf_mul(_mm512_maskz_loadu_ps(m, src + i), vinv), zero, dst + i * SIZE, m);
+		}
+	})
+}
+
+#else
 
 /* n dense elements; reads and writes nothing beyond them. */
 __attribute__((unused))
@@ -185,6 +122,8 @@ static void encode_dense(enum mica_dtype t, const float *src, size_t n, float in
 		}
 	})
 }
+
+#endif
 
 /* ---- Strided rows ------------------------------------------------------------------------------------------------ */
 

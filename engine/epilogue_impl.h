@@ -90,6 +90,15 @@ struct epi_span {
 	uint32_t dst_c, res_c;		/* from channel to channel */
 };
 
+#if VL == 16
+#include "epilogue_avx512_impl.h"
+#else
+
+VINL size_t epi_whole(size_t n)
+{
+	return n / VL * VL;
+}
+
 /* Whole vectors of dense channels in one pass. */
 static void epi_fused(const struct epilogue *e, const struct epi_span *s, size_t whole)
 {
@@ -120,6 +129,8 @@ static void epi_fused(const struct epilogue *e, const struct epi_span *s, size_t
 	})
 }
 
+#endif
+
 /* Channels from `first` (a multiple of the vector) on, step by step through a small buffer. */
 static void epi_stepwise(const struct epilogue *e, const struct epi_span *s, size_t first)
 {
@@ -140,7 +151,7 @@ static void epi_stepwise(const struct epilogue *e, const struct epi_span *s, siz
 
 static void epi_run(const struct epilogue *e, const struct epi_span *s)
 {
-	size_t whole = e->scale && e->dense && epi_cheap(e->act) ? s->n / VL * VL : 0;
+	size_t whole = e->scale && e->dense && epi_cheap(e->act) ? epi_whole(s->n) : 0;
 
 	if (whole)
 		epi_fused(e, s, whole);

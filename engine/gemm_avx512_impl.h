@@ -132,18 +132,11 @@ static gemm_fn *const gemm_table[3][GEMM_MAX_B + 1][GEMM_MAX_P + 1] = {
 
 /* ---- Operands into the kernels' types ---------------------------------------------------------------------------------- */
 
-struct widen { uint8_t lo[128], hi[128]; };	/* bf16 halves of the non-negative FP8 codes */
+struct widen { struct quad_tables t; };	/* 64-byte aligned */
 
 static void widen_init(struct widen *t, unsigned dtype)
 {
-	for (unsigned i = 0; i < 128; i++) {
-		float f = dtype == MICA_E5M2 ? mica_decode_e5m2((uint8_t)i) : mica_decode_e4m3((uint8_t)i);
-		uint32_t bits;
-
-		memcpy(&bits, &f, 4);
-		t->lo[i] = (uint8_t)(bits >> 16);
-		t->hi[i] = (uint8_t)(bits >> 24);
-	}
+	quad_tables(dtype, &t->t);
 }
 
 /* 64 FP8 codes to 64 bf16: two look-ups of 128 entries, the sign put back, bytes interleaved. */
@@ -158,20 +151,12 @@ VINL void widen_codes(const __m512i t[4], __m512i codes, __m512i out[2])
 	out[1] = _mm512_unpackhi_epi8(lo, hi);
 }
 
-VINL void widen_tables(const struct widen *t, __m512i v[4])
-{
-	v[0] = _mm512_loadu_si512(t->lo);
-	v[1] = _mm512_loadu_si512(t->lo + 64);
-	v[2] = _mm512_loadu_si512(t->hi);
-	v[3] = _mm512_loadu_si512(t->hi + 64);
-}
-
 static void widen_fp8(const struct widen *tables, const uint8_t *src, size_t n, uint8_t *dst)
 {
-	__m512i t[4], out[2];
+	__m512i out[2];
+	const __m512i *t = tables->t.v;
 	size_t i = 0;
 
-	widen_tables(tables, t);
 	for (; i + 64 <= n; i += 64) {
 		widen_codes(t, _mm512_loadu_si512(src + i), out);
 		_mm512_storeu_si512(dst + 2 * i, out[0]);
@@ -269,10 +254,9 @@ VINL void few_body(const struct widen *tables, const struct gemm *g, const unsig
 {
 	const __m512i all = _mm512_set1_epi32(-1), last = k_odd ? _mm512_set1_epi32(0xffff) : all;
 	__m512 acc[2][GEMM_MAX_B];
-	__m512i t[4];
+	const __m512i *t = tables->t.v;
 	size_t s = 0;
 
-	widen_tables(tables, t);
 	for (unsigned i = 0; i < p; i++)
 		for (unsigned j = 0; j < b; j++)
 			acc[i][j] = g->zero ? _mm512_setzero_ps() : _mm512_loadu_ps((float *)g->acc + (i * b + j) * 16);

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Four vectors of 16 lanes to and from 64 codes of 8 bits: the same bits as number_vec.h, with the packing shared by the
+ * four. NaNs are rare: a quad that has one goes the long way.
+ */
+#ifndef MICA_QUAD_AVX512_IMPL_H
+#define MICA_QUAD_AVX512_IMPL_H
+
+#include "number_vec.h"
+
+struct quad { vf v[4]; };
+
+VINL bool dtype_is_fp8(unsigned t)
+{
+	return t == MICA_E4M3 || t == MICA_E5M2;
+}
+
+VINL bool dtype_is_quad(unsigned t)
+{
+	return dtype_is_fp8(t) || t == MICA_I8 || t == MICA_U8;
+}
+
+VINL unsigned mica_dtype_bytes(const enum mica_dtype t)	/* mica_dtype_size, known at compile time */
+{
+	return t == MICA_F32 || t == MICA_I32 ? 4 : t == MICA_BF16 ? 2 : 1;
+}
+
+/* The low n (at least 1, more than 64 count as 64) of 64 bits, of 16. */
+VINL __mmask64 mask_bytes(size_t n)
+{
+	return n >= 64 ? ~0ull : (1ull << n) - 1;
+}
+
+VINL __mmask16 mask_lanes(size_t n)
+{
+	return n >= 16 ? 0xffff : (__mmask16)((1u << n) - 1);
+}
+
+/* Lane i of vector j is code 16 j + i; the other order has it at byte 4 i + j. */
+VINL vi quad_order(vi bytes)
+{
+	static const uint8_t order[64] __attribute__((aligned(64))) = {
+		0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49,
+		53, 57, 61, 2, 6, 10, 14, 18, 22, 26, 30, 34, 38, 42, 46, 50, 54, 58, 62, 3, 7, 11, 15, 19, 23, 27, 31, 35, 39,
+		43, 47, 51, 55, 59, 63,
+	};
+
+	return _mm512_permutexvar_epi8(_mm512_load_si512(order), bytes);
+}
+
+__attribute__((noinline, cold, unused))
+static vi quad_encode_long(const enum mica_dtype t, const struct quad *y)
+{
+	uint8_t codes[64];
+
+	for (int j = 0; j < 4; j++)
+		vi_store_u8(codes + 16 * j, t == MICA_E4M3 ? enc_e4m3(y->v[j]) : enc_e5m2(y->v[j]));
+	return _mm512_loadu_si512(codes);
+}
+
+/*
+ * The magnitude rounds as it is added to 2^(23 - mant) times itself, or to a power of two whose ulp is the smallest step
+ * of the subnormals. Scaled to f32's own exponent range (into its subnormals, where need be) the bits are the code.
+ */
+VINL vi quad_round(vf y, const int mant, const int bias, const float top)
+{
+	vf mag = _mm512_range_ps(y, vf_set(top), 0x0a);		/* the smaller magnitude, sign cleared */
+	vi up = vi_add(vf_bits(mag), vi_set((23 - mant) << 23));
+	vf big = vf_of_bits(vi_max(up, vi_set((127 + 1 - bias + 23 - mant) << 23)));
+	vf r = vf_sub(vf_add(mag, big), big);
+
+	return vf_bits(vf_mul(r, vf_of_bits(vi_set(bias << 23))));	/* 2^(bias - 127) */
+}
+
+VINL vi quad_encode_fp8(const enum mica_dtype t, const struct quad *y)
+{
+	static const uint8_t tops[64] __attribute__((aligned(64))) = {
+		3, 7, 11, 15, 19, 23, 27, 31, 35, 39, 43, 47, 51, 55, 59, 63, 67, 71, 75, 79, 83, 87, 91, 95, 99, 103, 107, 111,
+		115, 119, 123, 127, 3, 7, 11, 15, 19, 23, 27, 31, 35, 39, 43, 47, 51, 55, 59, 63, 67, 71, 75, 79, 83, 87, 91, 95,
+		99, 103, 107, 111, 115, 119, 123, 127,
+	};
+	const int mant = t == MICA_E4M3 ? 3 : 2, shift = 23 - mant;
+	const vi index = _mm512_load_si512(tops);
+	vi code[4], sign;
+
+	if (__builtin_expect(_kortestz_mask16_u8(_mm512_cmp_ps_mask(y->v[0], y->v[1], _CMP_UNORD_Q),
+						 _mm512_cmp_ps_mask(y->v[2], y->v[3], _CMP_UNORD_Q)) == 0, 0)) {
+		struct quad copy = *y;
+
+		return quad_encode_long(t, &copy);
+	}
+#pragma GCC unroll 4
+	for (int j = 0; j < 4; j++)
+		code[j] = quad_round(y->v[j], mant, t == MICA_E4M3 ? 7 : 15, t == MICA_E4M3 ? 448.0f : 57344.0f);
+	code[0] = _mm512_ternarylogic_epi32(vi_srl(code[0], shift), vi_srl(code[1], shift - 8), vi_srl(code[2], shift - 16), 0xfe);
+	code[0] = quad_order(vi_or(code[0], vi_sll(code[3], 24 - shift)));
+	sign = _mm512_mask_mov_epi8(_mm512_permutex2var_epi8(vf_bits(y->v[0]), index, vf_bits(y->v[1])), 0xffffffff00000000ull,
+				    _mm512_permutex2var_epi8(vf_bits(y->v[2]), index, vf_bits(y->v[3])));
+	return _mm512_ternarylogic_epi32(code[0], sign, _mm512_set1_epi8((char)0x80), 0xf8);	/* code | (sign & 0x80) */
+}
+
+/* Saturating packs do the clamps; a NaN converts to the smallest integer, which is what it should give. */
+VINL vi quad_encode_int(const enum mica_dtype t, const struct quad *y, int zero)
+{
+	const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+	const vi z = _mm512_set1_epi16((short)zero);
+	vi i[4];
+
+#pragma GCC unroll 4
+	for (int j = 0; j < 4; j++)
+		i[j] = vf_to_int(_mm512_min_ps(vf_set(65536.0f), y->v[j]));
+	i[0] = _mm512_adds_epi16(_mm512_packs_epi32(i[0], i[1]), z);
+	i[2] = _mm512_adds_epi16(_mm512_packs_epi32(i[2], i[3]), z);
+	i[0] = t == MICA_I8 ? _mm512_packs_epi16(i[0], i[2]) : _mm512_packus_epi16(i[0], i[2]);
+	return _mm512_permutexvar_epi32(order, i[0]);
+}
+
+/* y = value * inv already. */
+VINL vi quad_encode(const enum mica_dtype t, const struct quad *y, int zero)
+{
+	return t == MICA_I8 || t == MICA_U8 ? quad_encode_int(t, y, zero) : quad_encode_fp8(t, y);
+}
+
+VINL struct quad quad_scaled(const float *src, vf factor)
+{
+	return (struct quad){ { vf_mul(vf_load(src), factor), vf_mul(vf_load(src + 16), factor),
+				vf_mul(vf_load(src + 32), factor), vf_mul(vf_load(src + 48), factor) } };
+}
+
+/* ---- Codes to values without scale --------------------------------------------------------------------------------------- */
+
+/* Lower and upper bytes of the bf16 that the non-negative FP8 codes stand for. */
+#define FP8_EACH8(F, c) F((c)), F((c) + 1), F((c) + 2), F((c) + 3), F((c) + 4), F((c) + 5), F((c) + 6), F((c) + 7)
+#define FP8_EACH32(F, c) FP8_EACH8(F, c), FP8_EACH8(F, (c) + 8), FP8_EACH8(F, (c) + 16), FP8_EACH8(F, (c) + 24)
+#define FP8_EACH(F) { FP8_EACH32(F, 0), FP8_EACH32(F, 32), FP8_EACH32(F, 64), FP8_EACH32(F, 96) }
+#define E4M3_BF16(c) ((c) == 0 ? 0 : (c) == 0x7f ? 0x7fc0 : (c) == 1 ? 118 << 7 : (c) < 4 ? 119 << 7 | ((c) & 1) << 6 : \
+		      (c) < 8 ? 120 << 7 | ((c) & 3) << 5 : (((c) >> 3) + 120) << 7 | ((c) & 7) << 4)
+#define E5M2_BF16(c) ((c) == 0 ? 0 : (c) == 1 ? 111 << 7 : (c) < 4 ? 112 << 7 | ((c) & 1) << 6 : \
+		      (c) > 0x7b ? 0x7f80 | ((c) & 3) << 5 : (((c) >> 2) + 112) << 7 | ((c) & 3) << 5)
+#define E4M3_LOW(c) (uint8_t)(E4M3_BF16(c))
+#define E4M3_HIGH(c) (uint8_t)((E4M3_BF16(c)) >> 8)
+#define E5M2_LOW(c) (uint8_t)(E5M2_BF16(c))
+#define E5M2_HIGH(c) (uint8_t)((E5M2_BF16(c)) >> 8)
+
+static const uint8_t fp8_bf16[2][2][128] __attribute__((aligned(64))) = {
+	{ FP8_EACH(E4M3_LOW), FP8_EACH(E4M3_HIGH) }, { FP8_EACH(E5M2_LOW), FP8_EACH(E5M2_HIGH) },
+};
+
+struct quad_tables { vi v[4]; };
+
+VINL void quad_tables(unsigned dtype, struct quad_tables *t)
+{
+	const uint8_t *at = fp8_bf16[dtype == MICA_E5M2][0];
+
+	for (int i = 0; i < 4; i++)
+		t->v[i] = _mm512_load_si512(at + 64 * i);
+}
+
+VINL void quad_decode_fp8(const struct quad_tables *t, vi codes, struct quad *out)
+{
+	const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), none = vi_set(0);
+	vi c = _mm512_permutexvar_epi32(order, codes), half[2];
+	vi lo = _mm512_permutex2var_epi8(t->v[0], c, t->v[1]), hi = _mm512_permutex2var_epi8(t->v[2], c, t->v[3]);
+
+	hi = _mm512_ternarylogic_epi64(hi, c, _mm512_set1_epi8((char)0x80), 0xf8);
+	half[0] = _mm512_unpacklo_epi8(lo, hi);
+	half[1] = _mm512_unpackhi_epi8(lo, hi);
+	out->v[0] = vf_of_bits(_mm512_unpacklo_epi16(none, half[0]));
+	out->v[1] = vf_of_bits(_mm512_unpackhi_epi16(none, half[0]));
+	out->v[2] = vf_of_bits(_mm512_unpacklo_epi16(none, half[1]));
+	out->v[3] = vf_of_bits(_mm512_unpackhi_epi16(none, half[1]));
+}
+
+/* ---- Parts of a vector: lanes outside the mask are not touched in memory ------------------------------------------------- */
+
+VINL vf dec_codes_part(const enum mica_dtype t, const uint8_t *src, int zero, __mmask16 m)
+{
+	uint8_t codes[64];
+
+	switch (mica_dtype_bytes(t)) {
+	case 1:
+		_mm_storeu_si128((__m128i *)codes, _mm_maskz_loadu_epi8(m, src));
+		break;
+	case 2:
+		_mm256_storeu_si256((__m256i *)codes, _mm256_maskz_loadu_epi16(m, src));
+		break;
+	default:
+		_mm512_storeu_si512(codes, _mm512_maskz_loadu_epi32(m, src));
+		break;
+	}
+	return dec_codes(t, codes, zero);
+}
+
+VINL void enc_codes_part(const enum mica_dtype t, vf y, int zero, uint8_t *dst, __mmask16 m)
+{
+	uint8_t codes[64];
+
+	if (m == 0xffff) {
+		enc_codes(t, y, zero, dst);
+		return;
+	}
+	enc_codes(t, y, zero, codes);
+	switch (mica_dtype_bytes(t)) {
+	case 1:
+		_mm_mask_storeu_epi8(dst, m, _mm_loadu_si128((const __m128i *)codes));
+		break;
+	case 2:
+		_mm256_mask_storeu_epi16(dst, m, _mm256_loadu_si256((const __m256i *)codes));
+		break;
+	default:
+		_mm512_mask_storeu_epi32(dst, m, _mm512_loadu_si512(codes));
+		break;
+	}
+}
+
+#endif /* MICA_QUAD_AVX512_IMPL_H */
