@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: MIT
 /*
- * COPY and FILL. A copy is brought to its simplest shape (axes of one dropped, adjoining axes merged), then runs as
- * block copies, as blocked transpositions, or element by element. Memory behind callbacks is touched in runs that are
- * contiguous there, never in between, since other cores may write the bytes in between.
+ * COPY and FILL. A copy is brought to its simplest shape (axes of one dropped, adjoining axes merged), then its planes
+ * are moved (move.c), by all threads when it is large. Memory behind callbacks is touched in runs that are contiguous
+ * there, never in between, since other cores may write the bytes in between.
  */
-#include "engine_internal.h"
+#include "move.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define STAGE_BYTES	(256u * 1024)	/* scratch between strided local memory and contiguous runs of DRAM */
-
-struct axis { uint64_t dim; int64_t dst, src; };
+#define SLICE_BYTES	(32u * 1024)	/* to a thread at least: less costs more to hand over than to move */
 
 struct shape {
 	struct axis ax[4];	/* outermost first */
@@ -75,70 +74,6 @@ static void shape_simplify(struct shape *s, bool by_src)
 
 /* ---- Both sides local ------------------------------------------------------------------------------------------------ */
 
-#define LINE(type) \
-	for (uint64_t i = 0; i < a->dim; i++) \
-		memcpy(dst + (int64_t)i * a->dst, src + (int64_t)i * a->src, sizeof(type))
-
-static void copy_line(uint8_t *dst, const uint8_t *src, const struct axis *a, uint32_t elem)
-{
-	if (a->dst == elem && a->src == elem) {
-		memmove(dst, src, a->dim * elem);
-		return;
-	}
-	switch (elem) {
-	case 1:
-		if (a->dst == 1 && a->src == 0)
-			memset(dst, *src, a->dim);
-		else
-			LINE(uint8_t);
-		break;
-	case 2:
-		LINE(uint16_t);
-		break;
-	case 4:
-		LINE(uint32_t);
-		break;
-	default:
-		LINE(uint64_t);
-		break;
-	}
-}
-
-#define TILE 16u
-
-/* Two axes, src contiguous along the first, dst along the second: in tiles, so that both sides use whole cache lines. */
-static void transpose(uint8_t *dst, const uint8_t *src, const struct axis *o, const struct axis *in, uint32_t elem)
-{
-	if (in->dim < TILE / 2) {	/* a few planes: one long line each */
-		for (uint64_t j = 0; j < in->dim; j++)
-			copy_line(dst + (int64_t)j * in->dst, src + (int64_t)j * in->src, o, elem);
-		return;
-	}
-	for (uint64_t i0 = 0; i0 < o->dim; i0 += 4 * TILE)
-		for (uint64_t j0 = 0; j0 < in->dim; j0 += TILE) {
-			uint64_t i1 = i0 + 4 * TILE < o->dim ? i0 + 4 * TILE : o->dim;
-			struct axis line = { in->dim - j0 < TILE ? in->dim - j0 : TILE, in->dst, in->src };
-
-			for (uint64_t i = i0; i < i1; i++)
-				copy_line(dst + (int64_t)i * o->dst + (int64_t)j0 * in->dst,
-					  src + (int64_t)i * o->src + (int64_t)j0 * in->src, &line, elem);
-		}
-}
-
-static void copy_plane(uint8_t *dst, const uint8_t *src, const struct axis *ax, unsigned n, uint32_t elem)
-{
-	if (n == 0) {
-		memmove(dst, src, elem);
-	} else if (n == 1) {
-		copy_line(dst, src, ax, elem);
-	} else if (ax[0].src == elem && ax[1].dst == elem) {
-		transpose(dst, src, &ax[0], &ax[1], elem);
-	} else {
-		for (uint64_t i = 0; i < ax[0].dim; i++)
-			copy_line(dst + (int64_t)i * ax[0].dst, src + (int64_t)i * ax[0].src, &ax[1], elem);
-	}
-}
-
 /* The two innermost axes are a plane; when src is contiguous along another axis, that one belongs to the plane too. */
 static void prefer_contiguous(struct shape *s)
 {
@@ -151,20 +86,77 @@ static void prefer_contiguous(struct shape *s)
 		}
 }
 
-static void local_copy(uint8_t *dst, const uint8_t *src, struct shape s)
+/* A simplified shape: up to two outer axes around a plane. */
+static void local_part(uint8_t *dst, const uint8_t *src, const struct shape *s)
 {
 	const struct axis one = { 1, 0, 0 };
-	struct axis a, b;
+	struct axis a = s->n > 3 ? s->ax[0] : one, b = s->n > 2 ? s->ax[s->n - 3] : one;
+
+	for (uint64_t i = 0; i < a.dim; i++)
+		for (uint64_t j = 0; j < b.dim; j++)
+			move_plane(dst + (int64_t)i * a.dst + (int64_t)j * b.dst,
+				   src + (int64_t)i * a.src + (int64_t)j * b.src,
+				   s->ax + (s->n > 2 ? s->n - 2 : 0), s->n > 2 ? 2 : s->n, s->elem);
+}
+
+static void local_copy(uint8_t *dst, const uint8_t *src, struct shape s)
+{
+	shape_simplify(&s, false);
+	prefer_contiguous(&s);
+	local_part(dst, src, &s);
+}
+
+/* ---- Large local copies: slices of one axis to the threads ----------------------------------------------------------- */
+
+struct sliced {
+	const struct shape *s;
+	uint8_t *dst;
+	const uint8_t *src;
+	unsigned axis;
+	uint64_t slice;			/* of the axis, to an item */
+};
+
+static void slice_item(void *ctx, uint32_t item, unsigned thread)
+{
+	const struct sliced *c = ctx;
+	struct shape s = *c->s;
+	struct axis *a = &s.ax[c->axis];
+	uint64_t from = item * c->slice;
+
+	(void)thread;
+	a->dim = a->dim - from < c->slice ? a->dim - from : c->slice;
+	local_part(c->dst + (int64_t)from * a->dst, c->src + (int64_t)from * a->src, &s);
+}
+
+/* The longest axis along which the destination is not contiguous, so that threads write apart; else the only one. */
+static unsigned slice_axis(const struct shape *s)
+{
+	unsigned best = s->n - 1;
+
+	for (unsigned i = 0; i + 1 < s->n; i++)
+		if (best == s->n - 1 || s->ax[i].dim > s->ax[best].dim)
+			best = i;
+	return best;
+}
+
+static void threaded_copy(struct exec *x, uint8_t *dst, const uint8_t *src, struct shape s)
+{
+	struct sliced c = { &s, dst, src, 0, 0 };
+	unsigned threads = pool_threads(x->e->pool);
+	uint64_t bytes = s.elem, items;
 
 	shape_simplify(&s, false);
 	prefer_contiguous(&s);
-	a = s.n > 3 ? s.ax[0] : one;
-	b = s.n > 2 ? s.ax[s.n - 3] : one;
-	for (uint64_t i = 0; i < a.dim; i++)
-		for (uint64_t j = 0; j < b.dim; j++)
-			copy_plane(dst + (int64_t)i * a.dst + (int64_t)j * b.dst,
-				   src + (int64_t)i * a.src + (int64_t)j * b.src,
-				   s.ax + (s.n > 2 ? s.n - 2 : 0), s.n > 2 ? 2 : s.n, s.elem);
+	for (unsigned i = 0; i < s.n; i++)
+		bytes *= s.ax[i].dim;
+	if (threads == 1 || bytes < 2 * SLICE_BYTES || !s.n) {
+		local_part(dst, src, &s);
+		return;
+	}
+	c.axis = slice_axis(&s);
+	items = bytes / SLICE_BYTES < 2 * threads ? bytes / SLICE_BYTES : 2 * threads;
+	c.slice = round_up(div_up(s.ax[c.axis].dim, items), MOVE_LINE / s.elem);	/* whole blocks of a transposition */
+	pool_run(x->e->pool, slice_item, &c, (uint32_t)div_up(s.ax[c.axis].dim, c.slice));
 }
 
 /* ---- One side behind callbacks ----------------------------------------------------------------------------------------- */
@@ -353,7 +345,7 @@ int exec_copy(struct exec *x, const union mica_pkt *pkt)
 	if (!src)
 		return copy_behind_callbacks(x, p, dst, false);
 	shape_init(&s, p, false, &dst_at, &src_at);
-	local_copy(dst + dst_at, src + src_at, s);
+	threaded_copy(x, dst + dst_at, src + src_at, s);
 	return 0;
 }
 
@@ -368,6 +360,6 @@ int exec_fill(struct exec *x, const union mica_pkt *pkt)
 	for (int i = 0; i < 4; i++)
 		if (p->dim[i] > 1)
 			s.ax[s.n++] = (struct axis){ p->dim[i], p->dst.stride[i], 0 };
-	local_copy(x->lmem + p->dst.addr, pattern, s);
+	threaded_copy(x, x->lmem + p->dst.addr, pattern, s);
 	return 0;
 }

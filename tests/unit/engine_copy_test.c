@@ -197,6 +197,53 @@ static void random_copies_equal_one_loop(void **state)
 	}
 }
 
+/* Images between planes and pixels, by several threads, in a buffer whose other bytes must stay. */
+static union mica_pkt layout_copy(uint32_t elem, int pixels, int channels, int gap, bool to_pixels)
+{
+	union mica_pkt p = packet(MICA_OP_COPY);
+	int32_t plane[4] = { 0, 0, (int32_t)elem, (pixels + gap) * (int32_t)elem };
+	int32_t pixel[4] = { 0, 0, (channels + gap) * (int32_t)elem, (int32_t)elem };
+
+	p.copy.dst = p.copy.src = MICA_ADDR(0, elem * 3);
+	p.copy.src += MICA_ADDR(1, 0);
+	p.copy.elem = elem;
+	p.copy.dim[0] = p.copy.dim[1] = 1;
+	p.copy.dim[2] = (uint32_t)pixels;
+	p.copy.dim[3] = (uint32_t)channels;
+	memcpy(p.copy.dst_stride, to_pixels ? pixel : plane, sizeof(plane));
+	memcpy(p.copy.src_stride, to_pixels ? plane : pixel, sizeof(plane));
+	return p;
+}
+
+static void threads_change_layouts_like_one_loop(void **state)
+{
+	enum { SIZE = 3 << 20 };
+	static const int shapes[][3] = { { 30000, 3, 0 }, { 30001, 3, 1 }, { 50000, 2, 0 }, { 40003, 4, 0 }, { 1999, 44, 0 },
+					 { 2704, 80, 44 }, { 70, 1700, 5 }, { 333, 333, 0 }, { 3, 40000, 0 }, { 4099, 16, 16 } };
+	struct mica_engine *e = mica_engine_create(MICA_ISA_AUTO, 3);
+	uint8_t *seg[3], *none[2] = { NULL };
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		seg[i] = calloc(1, SIZE);
+	for (unsigned k = 0; k < SIZE; k++)
+		seg[1][k] = (uint8_t)rnd();
+	for (unsigned i = 0; i < 8 * ARRAY_SIZE(shapes); i++) {
+		const int *s = shapes[i / 8];
+		union mica_pkt p = layout_copy(1u << i % 4, s[0], s[1], s[2], i & 4);
+		struct mica_mem mem = { .seg = { seg[0], seg[1] } };
+
+		memset(seg[0], 0x5a, SIZE);
+		memset(seg[2], 0x5a, SIZE);
+		plain_loop(&p.copy, none, (uint8_t *[]){ seg[2], seg[1] });
+		assert_int_equal(mica_exec(e, &p, &mem), 0);
+		assert_memory_equal(seg[0], seg[2], SIZE);
+	}
+	for (int i = 0; i < 3; i++)
+		free(seg[i]);
+	mica_engine_destroy(e);
+}
+
 static union mica_pkt image_copy(uint64_t dst, uint64_t src)
 {
 	union mica_pkt p = packet(MICA_OP_COPY);
@@ -291,6 +338,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		COPY_TEST(random_copies_equal_one_loop),
+		COPY_TEST(threads_change_layouts_like_one_loop),
 		COPY_TEST(dense_blocks_cross_the_bus_as_one_run),
 		COPY_TEST(rows_with_gaps_cross_the_bus_row_by_row),
 		COPY_TEST(a_fault_of_the_bus_ends_the_packet),
