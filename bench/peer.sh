@@ -1,26 +1,39 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Fetch the peer (ONNX Runtime, as npm packages carry it) into the cache and build ort_run. Prints the folder that holds
-# ort_run and libonnxruntime.so.1. Only bench/ uses it.
+# The peer: ONNX Runtime's library and C headers, fetched once from npm into the cache, and ort_run built against them.
+# Prints the library's path; ort_run is build/bench/ort_run. Only bench/ uses it.
 set -euo pipefail
 . "$(dirname "$0")/../scripts/lib.sh"
 
-dir=$MICA_CACHE/peer-onnxruntime-1.30.0
-if [ ! -x "$dir/ort_run" ] || [ "$MICA_TOP/bench/peer/ort_run.c" -nt "$dir/ort_run" ]; then
+VERSION=1.30.0
+dir=$MICA_CACHE/onnxruntime-$VERSION
+run=$MICA_BUILD/bench/ort_run
+
+fetch() {
 	command -v npm >/dev/null || die "npm is needed to fetch ONNX Runtime (apt-get install npm)"
-	tmp=$(mktemp -d "$MICA_CACHE/peer.XXXXXX")
-	MICA_CLEANUP+=("rm -rf '$tmp'")
+	new_dir "$dir"
+	step FETCH "onnxruntime-node $VERSION (npm)"
 	(
-		cd "$tmp"
-		npm pack --silent onnxruntime-node@1.30.0 com.github.asus4.onnxruntime@0.4.9 >&2
-		for file in *.tgz; do mkdir "x-$file" && tar -xzf "$file" -C "x-$file"; done
-		mkdir out
-		cp x-onnxruntime-node*/package/bin/napi-v6/linux/x64/libonnxruntime.so.1 out/
-		headers=$(dirname "$(find . -name onnxruntime_c_api.h | head -n 1)")
-		gcc -O2 -Wall -I"$headers" "$MICA_TOP/bench/peer/ort_run.c" -o out/ort_run -ldl
+		cd "$REPLY"
+		npm pack --silent --fetch-retries=1 --fetch-timeout=60000 "onnxruntime-node@$VERSION" com.github.asus4.onnxruntime@0.4.9 >&2 ||
+			die "npm cannot fetch onnxruntime-node $VERSION"
+		for file in *.tgz; do
+			mkdir "x-$file"
+			tar -xzf "$file" -C "x-$file"
+		done
+		mv x-onnxruntime-node*/package/bin/napi-v6/linux/x64/libonnxruntime.so.1 .
+		mkdir include
+		find . -name 'onnxruntime_*.h' -not -path './include/*' -exec cp -n {} include/ \;
+		rm -rf ./*.tgz ./x-*
 	)
-	rm -rf "$dir"
-	mv "$tmp/out" "$dir"
-	rm -rf "$tmp"
+	publish_dir "$REPLY" "$dir"
+}
+
+lock onnxruntime
+[ -f "$dir/libonnxruntime.so.1" ] || fetch
+mkdir -p "$(dirname "$run")"
+if [ ! -x "$run" ] || [ "$MICA_TOP/bench/peer/ort_run.c" -nt "$run" ] || [ "$MICA_TOP/bench/bench_serve.h" -nt "$run" ]; then
+	gcc -O2 -Wall -D_GNU_SOURCE -I"$dir/include" -I"$MICA_TOP/bench" "$MICA_TOP/bench/peer/ort_run.c" -o "$run.$$" -ldl
+	publish_file "$run.$$" "$run"
 fi
-echo "$dir"
+echo "$dir/libonnxruntime.so.1"

@@ -1,14 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# `make bench`: measure every figure that README.md quotes. Tables go to stdout and build/bench/bench.md, numbers to
-# build/bench/bench.json. Usage: bench/run.sh [cpu|device|accuracy]...   (default: all)
+# `make bench`: measure every figure that the documentation quotes. Usage: [QUICK=1] bench/run.sh [models|accuracy|device]...
+# (default: all). Tables go to stdout and build/bench/bench.md, numbers to build/bench/bench.json.
 set -euo pipefail
 . "$(dirname "$0")/../scripts/lib.sh"
 
 cd "$MICA_TOP"
 mkdir -p build/bench
-parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(cpu accuracy device)
-peer=
-case " ${parts[*]} " in *' cpu '*) peer=$(bench/peer.sh) || echo "no peer: only MICA's own figures" >&2 ;; esac
-exec python3 bench/bench.py --peer="$peer" "${parts[@]}"
+scripts/deps.sh bench || say "bench: Debian's packages for the peer are not all here"
+peer=$(bench/peer.sh) || say "bench: no ONNX Runtime, only MICA's own figures"
+
+# Debian's modules belong to Debian's Python, which need not be the first one in the path.
+python=python3
+for candidate in python3 /usr/bin/python3; do
+	if "$candidate" -c 'import numpy, onnx' 2>/dev/null; then
+		python=$candidate
+		break
+	fi
+done
+exec env PYTHONDONTWRITEBYTECODE=1 "$python" bench/bench.py --peer="$peer" "$@"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Install the Debian packages that a part of MICA needs and that are missing. Nothing missing: nothing is done, at once.
-# Usage: scripts/deps.sh [user|device|check]...     (default: user)
+# Usage: scripts/deps.sh [user|device|check|bench]...     (default: user)
 set -euo pipefail
 
 # The user side: compiler, SDK, CPU backend, unit tests.
@@ -16,6 +16,10 @@ device="bc bison busybox-static ccache cpio dpkg-dev flex gcc-riscv64-unknown-el
 # What only `make check` uses.
 check="clang dataset-fashion-mnist libclang-rt-14-dev libonnx-testdata shellcheck sparse"
 
+# What only `make bench` uses: the peer's INT8 models and their data. npm is left to the user: it comes with some nodejs packages
+# and conflicts with them.
+bench="dataset-fashion-mnist python3-numpy python3-onnx"
+
 die() { printf 'deps.sh: %s\n' "$*" >&2; exit 1; }
 
 wanted=
@@ -24,7 +28,8 @@ for part in "${@:-user}"; do
 	user) wanted+=" $user" ;;
 	device) wanted+=" $device" ;;
 	check) wanted+=" $check" ;;
-	*) die "unknown part '$part' (user, device or check)" ;;
+	bench) wanted+=" $bench" ;;
+	*) die "unknown part '$part' (user, device, check or bench)" ;;
 	esac
 done
 

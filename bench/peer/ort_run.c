@@ -1,17 +1,36 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The peer: runs an ONNX model with ONNX Runtime's CPU provider and prints latency as JSON; with --input/--output it is an
- * outside oracle (raw f32 in, all outputs raw f32 one after another out). Only bench/ and by-hand checks use it.
+ * The peer: runs an ONNX model with ONNX Runtime's CPU provider. One of three things: --serve answers bench_serve.h's
+ * commands (speed, memory), --output is an outside oracle (raw f32 samples in, all outputs of each raw f32 out),
+ * --optimized writes the graph that ONNX Runtime makes of the model. Only bench/ and by-hand checks use it.
  */
 #include <dlfcn.h>
-#include <stdbool.h>
-#include <stdio.h>
+#include <getopt.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 #include "onnxruntime_c_api.h"
+#include "bench_serve.h"
+
+#define MAX_INPUTS	16
+#define MAX_OUTPUTS	512
 
 static const OrtApi *api;
+
+struct args {
+	const char *lib, *model, *input, *output, *optimized;
+	int threads;
+	bool serve, basic;
+};
+
+struct peer {
+	OrtEnv *env;
+	OrtSession *session;
+	OrtMemoryInfo *memory;
+	size_t ins, outs;
+	char *in_name[MAX_INPUTS], *out_name[MAX_OUTPUTS];
+	OrtValue *in[MAX_INPUTS], *out[MAX_OUTPUTS];
+	float *data[MAX_INPUTS];
+	size_t elements[MAX_INPUTS];
+};
 
 static void ok(OrtStatus *s, const char *what)
 {
@@ -21,156 +40,192 @@ static void ok(OrtStatus *s, const char *what)
 	exit(1);
 }
 
-static double now(void)
+static void fail(const char *what)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + 1e-9 * t.tv_nsec;
+	fprintf(stderr, "ort_run: %s\n", what);
+	exit(1);
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static size_t elements(const int64_t *d, size_t n)
-{
-	size_t e = 1;
-
-	for (size_t i = 0; i < n; i++)
-		e *= d[i] > 0 ? (size_t)d[i] : 1;
-	return e;
-}
-
-/* Input i as a tensor; f32 with the file's content, or i/n values. */
-static OrtValue *make_input(OrtSession *s, size_t i, OrtMemoryInfo *mi, FILE *in)
+/* Input i as an f32 tensor of i/n values; dimensions that the model leaves open are 1. */
+static void make_input(struct peer *p, size_t i)
 {
 	OrtTypeInfo *ti;
 	const OrtTensorTypeAndShapeInfo *tt;
-	size_t rank;
 	int64_t d[16];
-	OrtValue *v;
+	size_t rank, n = 1;
 
-	ok(api->SessionGetInputTypeInfo(s, i, &ti), "input type");
+	ok(api->SessionGetInputTypeInfo(p->session, i, &ti), "input type");
 	ok(api->CastTypeInfoToTensorInfo(ti, &tt), "tensor info");
 	ok(api->GetDimensionsCount(tt, &rank), "rank");
+	if (rank > 16)
+		fail("an input has more than 16 dimensions");
 	ok(api->GetDimensions(tt, d, rank), "dims");
-	size_t n = elements(d, rank);
-	float *data = malloc(n * 4);
-
-	for (size_t k = 0; k < n; k++)
-		data[k] = (float)k / (float)n;
-	if (in && fread(data, 4, n, in) != n) {
-		fprintf(stderr, "ort_run: input file is too short\n");
-		exit(1);
-	}
-	for (size_t k = 0; k < rank; k++)
-		d[k] = d[k] > 0 ? d[k] : 1;
-	ok(api->CreateTensorWithDataAsOrtValue(mi, data, n * 4, d, rank, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &v), "input tensor");
 	api->ReleaseTypeInfo(ti);
-	return v;
+	for (size_t k = 0; k < rank; k++) {
+		d[k] = d[k] > 0 ? d[k] : 1;
+		n *= (size_t)d[k];
+	}
+	p->data[i] = malloc(n * sizeof(float));
+	if (!p->data[i])
+		fail("out of memory");
+	for (size_t k = 0; k < n; k++)
+		p->data[i][k] = (float)k / (float)n;
+	p->elements[i] = n;
+	ok(api->CreateTensorWithDataAsOrtValue(p->memory, p->data[i], n * sizeof(float), d, rank,
+					       ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &p->in[i]), "input tensor");
 }
 
-static void write_outputs(OrtValue **out, size_t n, const char *path)
+/* The next sample of the file; false at its end, an error within a sample. */
+static bool read_sample(struct peer *p, FILE *f)
 {
-	FILE *f = fopen(path, "wb");
+	for (size_t i = 0; i < p->ins; i++) {
+		size_t got = fread(p->data[i], sizeof(float), p->elements[i], f);
 
-	for (size_t i = 0; f && i < n; i++) {
+		if (!got && !i)
+			return false;
+		if (got != p->elements[i])
+			fail("the input file ends within a sample");
+	}
+	return true;
+}
+
+static int infer(void *opaque)
+{
+	struct peer *p = opaque;
+
+	for (size_t i = 0; i < p->outs; i++)
+		if (p->out[i]) {
+			api->ReleaseValue(p->out[i]);
+			p->out[i] = NULL;
+		}
+	ok(api->Run(p->session, NULL, (const char *const *)p->in_name, (const OrtValue *const *)p->in, p->ins,
+		    (const char *const *)p->out_name, p->outs, p->out), "run");
+	return 0;
+}
+
+static void write_outputs(struct peer *p, FILE *f)
+{
+	for (size_t i = 0; i < p->outs; i++) {
 		OrtTensorTypeAndShapeInfo *ti;
 		size_t count;
-		void *p;
+		void *data;
 
-		ok(api->GetTensorTypeAndShape(out[i], &ti), "shape");
+		ok(api->GetTensorTypeAndShape(p->out[i], &ti), "shape");
 		ok(api->GetTensorShapeElementCount(ti, &count), "count");
-		ok(api->GetTensorMutableData(out[i], &p), "data");
-		if (fwrite(p, 4, count, f) != count)
-			exit(1);
+		ok(api->GetTensorMutableData(p->out[i], &data), "data");
+		if (fwrite(data, sizeof(float), count, f) != count)
+			fail("the output file cannot be written");
 		api->ReleaseTensorTypeAndShapeInfo(ti);
 	}
-	if (!f || fclose(f))
-		exit(1);
+}
+
+static void oracle(struct peer *p, const struct args *a, FILE *in)
+{
+	FILE *f = fopen(a->output, "wb");
+	bool more = !in || read_sample(p, in);
+
+	if (!f)
+		fail("the output file cannot be created");
+	while (more) {
+		infer(p);
+		write_outputs(p, f);
+		more = in && read_sample(p, in);
+	}
+	if (fclose(f))
+		fail("the output file cannot be written");
+}
+
+/* All optimizations but for --optimized, sequential execution; everything else is ONNX Runtime's default, so its threads
+ * spin between the nodes of a run. */
+static void open_session(struct peer *p, const struct args *a)
+{
+	OrtSessionOptions *so;
+	OrtAllocator *al;
+
+	ok(api->CreateSessionOptions(&so), "options");
+	ok(api->SetIntraOpNumThreads(so, a->threads), "threads");
+	ok(api->SetInterOpNumThreads(so, 1), "threads");
+	ok(api->SetSessionGraphOptimizationLevel(so, a->basic ? ORT_ENABLE_BASIC : ORT_ENABLE_ALL), "level");
+	if (a->optimized)
+		ok(api->SetOptimizedModelFilePath(so, a->optimized), "optimized model");
+	ok(api->CreateSession(p->env, a->model, so, &p->session), "session");
+	api->ReleaseSessionOptions(so);
+	ok(api->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &p->memory), "memory");
+	ok(api->GetAllocatorWithDefaultOptions(&al), "allocator");
+	ok(api->SessionGetInputCount(p->session, &p->ins), "inputs");
+	ok(api->SessionGetOutputCount(p->session, &p->outs), "outputs");
+	if (p->ins > MAX_INPUTS || p->outs > MAX_OUTPUTS)
+		fail("the model has too many inputs or outputs");
+	for (size_t i = 0; i < p->ins; i++) {
+		ok(api->SessionGetInputName(p->session, i, al, &p->in_name[i]), "name");
+		make_input(p, i);
+	}
+	for (size_t i = 0; i < p->outs; i++)
+		ok(api->SessionGetOutputName(p->session, i, al, &p->out_name[i]), "name");
+}
+
+static void load(struct peer *p, const char *lib)
+{
+	void *h = dlopen(lib, RTLD_NOW);
+	const OrtApiBase *(*base)(void) = h ? (const OrtApiBase *(*)(void))dlsym(h, "OrtGetApiBase") : NULL;
+
+	if (!base)
+		fail(dlerror());
+	api = base()->GetApi(ORT_API_VERSION);
+	if (!api)
+		fail("the library is older than the headers");
+	ok(api->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "bench", &p->env), "env");
+}
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: ort_run --lib=LIBONNXRUNTIME [--threads=N] [--input=FILE] --serve | --output=FILE | --optimized=FILE [--basic] "
+			"[MODEL.onnx]\n");
+	return 2;
+}
+
+static int parse(int argc, char **argv, struct args *a)
+{
+	static const struct option options[] = {
+		{ "lib", 1, NULL, 'l' }, { "threads", 1, NULL, 't' }, { "input", 1, NULL, 'i' }, { "output", 1, NULL, 'o' },
+		{ "optimized", 1, NULL, 'z' }, { "basic", 0, NULL, 'b' }, { "serve", 0, NULL, 's' }, { 0 }
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		switch (c) {
+		case 'l': a->lib = optarg; break;
+		case 't': a->threads = atoi(optarg); break;
+		case 'i': a->input = optarg; break;
+		case 'o': a->output = optarg; break;
+		case 'z': a->optimized = optarg; break;
+		case 'b': a->basic = true; break;
+		case 's': a->serve = true; break;
+		default: return -1;
+		}
+	}
+	a->model = argv[optind];
+	return a->lib && a->threads > 0 && (a->model || a->serve) && (a->serve || a->output || a->optimized) ? 0 : -1;
 }
 
 int main(int argc, char **argv)
 {
-	const char *lib = NULL, *model = NULL, *input = NULL, *output = NULL;
-	int threads = 1;
-	double seconds = 2;
+	struct args a = { .threads = 1 };
+	struct peer p = { 0 };
+	FILE *in = NULL;
 
-	for (int i = 1; i < argc; i++) {
-		if (!strncmp(argv[i], "--lib=", 6))
-			lib = argv[i] + 6;
-		else if (!strncmp(argv[i], "--threads=", 10))
-			threads = atoi(argv[i] + 10);
-		else if (!strncmp(argv[i], "--seconds=", 10))
-			seconds = atof(argv[i] + 10);
-		else if (!strncmp(argv[i], "--input=", 8))
-			input = argv[i] + 8;
-		else if (!strncmp(argv[i], "--output=", 9))
-			output = argv[i] + 9;
-		else
-			model = argv[i];
-	}
-	void *h = lib ? dlopen(lib, RTLD_NOW) : NULL;
-
-	if (!h || !model) {
-		fprintf(stderr, "usage: ort_run --lib=libonnxruntime.so.1 [--threads=N] [--seconds=S] [--input=F] [--output=F] MODEL.onnx\n%s\n", h ? "" : dlerror());
-		return 2;
-	}
-	const OrtApiBase *(*base)(void) = (const OrtApiBase *(*)(void))dlsym(h, "OrtGetApiBase");
-	OrtEnv *env;
-	OrtSessionOptions *so;
-	OrtSession *s;
-	OrtMemoryInfo *mi;
-	OrtAllocator *al;
-	size_t ins, outs;
-	char *in_name[16], *out_name[64];
-	OrtValue *in[16], *out[64] = { 0 };
-	FILE *f = input ? fopen(input, "rb") : NULL;
-
-	api = base()->GetApi(ORT_API_VERSION);
-	ok(api->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "bench", &env), "env");
-	ok(api->CreateSessionOptions(&so), "options");
-	ok(api->SetIntraOpNumThreads(so, threads), "threads");
-	ok(api->SetSessionGraphOptimizationLevel(so, ORT_ENABLE_ALL), "level");
-	ok(api->CreateSession(env, model, so, &s), "session");
-	ok(api->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &mi), "memory");
-	ok(api->GetAllocatorWithDefaultOptions(&al), "allocator");
-	ok(api->SessionGetInputCount(s, &ins), "inputs");
-	ok(api->SessionGetOutputCount(s, &outs), "outputs");
-	if (ins > 16 || outs > 64)
-		return 1;
-	for (size_t i = 0; i < ins; i++) {
-		ok(api->SessionGetInputName(s, i, al, &in_name[i]), "name");
-		in[i] = make_input(s, i, mi, f);
-	}
-	for (size_t i = 0; i < outs; i++)
-		ok(api->SessionGetOutputName(s, i, al, &out_name[i]), "name");
-
-	static double t[200000];
-	size_t n = 0;
-	double end = 0;
-
-	for (int warm = 0; warm < 3 || now() < end; warm++) {
-		if (warm == 2)
-			end = now() + seconds;
-		for (size_t i = 0; i < outs; i++)
-			if (out[i]) {
-				api->ReleaseValue(out[i]);
-				out[i] = NULL;
-			}
-		double t0 = now();
-
-		ok(api->Run(s, NULL, (const char *const *)in_name, (const OrtValue *const *)in, ins, (const char *const *)out_name, outs, out), "run");
-		if (warm >= 2 && n < 200000)
-			t[n++] = now() - t0;
-	}
-	if (output)
-		write_outputs(out, outs, output);
-	qsort(t, n, sizeof(*t), by_value);
-	printf("{\"runs\": %zu, \"latency_ms\": {\"min\": %.4f, \"median\": %.4f, \"p99\": %.4f}}\n", n, 1e3 * t[0], 1e3 * t[n / 2], 1e3 * t[(n * 99) / 100]);
-	return 0;
+	if (parse(argc, argv, &a))
+		return usage();
+	load(&p, a.lib);
+	if (a.model)
+		open_session(&p, &a);
+	if (a.input && !(in = fopen(a.input, "rb")))
+		fail("the input file cannot be opened");
+	if (a.output)
+		oracle(&p, &a, in);
+	if (!a.serve)
+		return 0;
+	if (in && a.model)
+		read_sample(&p, in);
+	return bench_serve(a.model ? infer : NULL, &p);
 }

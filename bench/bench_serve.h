@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a contestant of `make bench` speaks on stdin and stdout, one line each way, so that several of them stay loaded and
+ * take turns:  "run SECONDS"  ->  {"runs": N, "min_ms": .., "median_ms": .., "cpu_ms": ..};  "rss"  ->  {"peak_kb": .., ...}.
+ */
+#ifndef BENCH_SERVE_H
+#define BENCH_SERVE_H
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#define BENCH_SAMPLES 100000
+
+static inline double bench_clock(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return t.tv_sec * 1e3 + t.tv_nsec * 1e-6;
+}
+
+static inline int bench_by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Runs for so long, at least three times; the first run of a slice finds cold caches and is not counted. */
+static inline int bench_slice(int (*infer)(void *), void *opaque, double seconds)
+{
+	static double t[BENCH_SAMPLES];
+	double begin, end, cpu;
+	size_t n = 0;
+
+	if (infer(opaque))
+		return 1;
+	cpu = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
+	begin = end = bench_clock(CLOCK_MONOTONIC);
+	while (n < BENCH_SAMPLES && (end - begin < seconds * 1e3 || n < 3)) {
+		double start = end;
+
+		if (infer(opaque))
+			return 1;
+		end = bench_clock(CLOCK_MONOTONIC);
+		t[n++] = end - start;
+	}
+	cpu = bench_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+	qsort(t, n, sizeof(*t), bench_by_value);
+	printf("{\"runs\": %zu, \"min_ms\": %.5f, \"median_ms\": %.5f, \"cpu_ms\": %.5f}\n", n, t[0], t[n / 2], cpu / (double)n);
+	return 0;
+}
+
+/* The kernel's own high-water mark of this address space; getrusage's would include the parent's at the time of the fork. */
+static inline int bench_rss(void)
+{
+	FILE *f = fopen("/proc/self/status", "r");
+	long peak = 0, anon = 0, file = 0;
+	char line[256];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		sscanf(line, "VmHWM: %ld", &peak);
+		sscanf(line, "RssAnon: %ld", &anon);
+		sscanf(line, "RssFile: %ld", &file);
+	}
+	if (f)
+		fclose(f);
+	printf("{\"peak_kb\": %ld, \"anon_kb\": %ld, \"file_kb\": %ld}\n", peak, anon, file);
+	return 0;
+}
+
+/* infer NULL: nothing is loaded, for the memory of an empty process. Ends with its stdin. */
+static inline int bench_serve(int (*infer)(void *), void *opaque)
+{
+	char line[64];
+	double seconds;
+	int ret = 0;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	while (!ret && fgets(line, sizeof(line), stdin)) {
+		if (infer && sscanf(line, "run %lf", &seconds) == 1)
+			ret = bench_slice(infer, opaque, seconds);
+		else if (!strcmp(line, "rss\n"))
+			ret = bench_rss();
+		else
+			ret = 2;
+	}
+	return ret;
+}
+
+#endif

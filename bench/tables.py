@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""Markdown of what was measured. Nothing is computed here that is not in the JSON."""
+import catalog
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return lines + ["| " + " | ".join(str(c) for c in r) + " |" for r in rows] + [""]
+
+
+def ms(x):
+    return f"{x:.3f}" if x < 1 else f"{x:.2f}" if x < 10 else f"{x:.1f}"
+
+
+def ratio(triple):
+    return f"{triple[0]:.2f}x" if triple else "-"
+
+
+def ratio_spread(triple):
+    return f"{triple[0]:.2f}x ({triple[1]:.2f}-{triple[2]:.2f})" if triple else "-"
+
+
+def sides(model, threads):
+    return {s["side"]: s for s in model["sides"] if s["threads"] == threads}
+
+
+def best(side):
+    return ms(side["best_ms"]) if side else "-"
+
+
+def models_short(part):
+    """Best latency and the ratios that matter most."""
+    rows = []
+    for m in part["models"]:
+        for t in (1, 2):
+            s = sides(m, t)
+            rows.append([m["model"], t, best(s.get("ort_f32")), best(s.get("ort_int8")), best(s["e4m3"]), ratio(s["e4m3"].get("ratio_ort_f32")),
+                         best(s["int8"]), ratio(s["int8"].get("ratio_ort_f32")), ratio(s["int8"].get("ratio_ort_int8"))])
+    return table(["model", "threads", "ORT FP32", "ORT INT8", "MICA e4m3", "to FP32", "MICA int8", "to FP32", "to INT8"], rows)
+
+
+def models_long(part):
+    lines = table(["model", "threads", "ORT FP32", "ORT INT8", *(f"MICA {f}" for f in catalog.FORMATS)],
+                  [[m["model"], t, *(best(sides(m, t).get(s)) for s in ("ort_f32", "ort_int8", *catalog.FORMATS))]
+                   for m in part["models"] for t in (1, 2)])
+    lines += ["Ratio to ONNX Runtime FP32 (above 1: MICA is faster), median of the rounds and their quartiles; int8 also to its INT8:", ""]
+    lines += table(["model", "threads", *catalog.FORMATS, "int8 to INT8"],
+                   [[m["model"], t, *(ratio_spread(sides(m, t)[f].get("ratio_ort_f32")) for f in catalog.FORMATS),
+                     ratio_spread(sides(m, t)["int8"].get("ratio_ort_int8"))] for m in part["models"] for t in (1, 2)])
+    lines += ["Two threads against one, of each side by itself:", ""]
+    names = ["ort_f32", "ort_int8", *catalog.FORMATS]
+    lines += table(["model", "ORT FP32", "ORT INT8", *catalog.FORMATS],
+                   [[m["model"], *(ratio_spread(sides(m, 2).get(s, {}).get("scaling")) for s in names)] for m in part["models"]])
+    return lines + duel(part)
+
+
+def duel(part):
+    rows = [[m["model"], *(ms(m["peer_int8"]["ms"][k]) for k in catalog.KINDS), m["peer_int8"]["kind"],
+             ", ".join(f"{op} {n}" for op, n in sorted(m["peer_int8"]["operators"].items(), key=lambda x: -x[1])[:6])]
+            for m in part["models"] if m["peer_int8"]]
+    if not rows:
+        return []
+    return ["The peer's INT8 model is the faster of two (one thread, ms); what its graph consists of after optimization:", "",
+            *table(["model", "u8 activations", "s8 activations", "taken", "operators (the six most frequent)"], rows)]
+
+
+def memory(part):
+    """MB above an empty process; MICA's beside what the plan says."""
+    def mb(x):
+        return f"{x / 1e6:.1f}"
+    rows = []
+    for m in part["models"]:
+        s = sides(m, 1)
+        for f in ("e4m3", "int8", "f32"):
+            p = m["plan"][f]
+            need = p["weights_bytes"] + p["arena_bytes"]
+            peak = s[f]["peak_over_empty_kb"] * 1024
+            rows.append([m["model"], f, mb(p["weights_bytes"]), mb(p["arena_bytes"]), mb(p["lmem_bytes"]), mb(peak), f"{peak / need:.2f}",
+                         *(mb(s[o]["peak_over_empty_kb"] * 1024) if o in s else "-" for o in ("ort_f32", "ort_int8"))])
+    empty = ", ".join(f"{k} {v / 1000:.1f} MB" for k, v in part["empty_kb"].items())
+    return [f"Peak resident memory above an empty process of the same program ({empty}), one thread, MB:", "",
+            *table(["model", "format", "weights", "arena", "LMEM", "MICA peak", "peak / (weights + arena)", "ORT FP32", "ORT INT8"], rows)]
+
+
+def accuracy(part):
+    lines = []
+    if part.get("top1"):
+        lines += ["Top-1 on the 10,000 test images of Fashion-MNIST:", ""]
+        names = ["ort_f32", "ort_int8", "f32", "bf16", "e4m3", "e5m2", "int8"]
+        lines += table(["model", "ORT FP32", "ORT INT8", *(f"MICA {n}" for n in names[2:])],
+                       [[m, *(f"{100 * r[n]:.2f} %" if n in r else "-" for n in names)] for m, r in part["top1"].items()])
+    if part.get("cosine"):
+        lines += ["Cosine of all outputs to ONNX Runtime FP32's, one photo or image:", ""]
+        names = ["ort_int8", *catalog.FORMATS]
+        lines += table(["model", "ORT INT8", *(f"MICA {n}" for n in names[1:])],
+                       [[m, *(f"{r[n]:.5f}" if n in r else "-" for n in names)] for m, r in part["cosine"].items()])
+    return lines
+
+
+def device(part):
+    lines = ["Empty jobs through driver, firmware and a core (emulated guest):", ""]
+    lines += table(["submit", "depth", "jobs/s", "latency us: min", "median", "p99"],
+                   [[j["submit"], j["depth"], f"{j['jobs_per_s']:.0f}", *(f"{j['latency_us'][k]:.0f}" for k in ("min", "median", "p99"))]
+                    for j in part["null_jobs"]])
+    lines += ["Models in e4m3 (cycles are deterministic):", ""]
+    return lines + table(["model", "cores", "cycles", "MAC utilization", "DRAM bytes"],
+                         [[m["name"], m["cores"], m["cycles"], f"{100 * m['mac_utilization']:.1f} %", m["dram_bytes"]] for m in part["models"]])
