@@ -14,12 +14,13 @@ import accuracy
 import catalog
 import contest
 import device
+import layers
 import tables
 
-PARTS = {"models": contest, "accuracy": accuracy, "device": device}
+PARTS = {"models": contest, "layers": layers, "accuracy": accuracy, "device": device}
 STORE = f"{catalog.BUILD}/bench.json"
-FULL = {"quick": False, "rounds": 12, "slice_s": 0.12, "device_s": 2}
-QUICK = {"quick": True, "rounds": 3, "slice_s": 0.05, "device_s": 0.5}
+FULL = {"quick": False, "rounds": 12, "slice_s": 0.12, "layer_passes": 5, "layer_rounds": 8, "layer_slice_s": 0.001, "device_s": 2}
+QUICK = {"quick": True, "rounds": 3, "slice_s": 0.05, "layer_passes": 1, "layer_rounds": 5, "layer_slice_s": 0.0005, "device_s": 0.5}
 
 
 def write(path, text):
@@ -61,7 +62,7 @@ def circumstances(before, settings):
 def render(result):
     lines = []
     for name, title, show in (("models", "Whole models", tables.models_long), ("models", "Memory", tables.memory),
-                              ("accuracy", "Accuracy", tables.accuracy), ("device", "Device", tables.device)):
+                              ("layers", "Layers", tables.layers), ("accuracy", "Accuracy", tables.accuracy), ("device", "Device", tables.device)):
         if name in result:
             at = result[name]["circumstances"]
             lines += [f"## {title}", "", f"{at['date']}, {at['cpu']}, {at['processors']} processors, commit {at['commit']}, "

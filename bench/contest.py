@@ -90,6 +90,7 @@ def add_all(contest, peer, name, kind):
     except Skip:
         pass
     for t in THREADS:
+        contest.add("control", t, [f"{catalog.BUILD}/engine_bench", "--control", f"--threads={t}"])
         if peer.lib:
             contest.add("ort_f32", t, peer.command(f"--threads={t}", *first, "--serve", catalog.source(name)))
         for fmt in catalog.FORMATS:
@@ -112,6 +113,7 @@ def paired(slices, over, under):
 
 
 def summary(slices, memory, empty):
+    """One entry per contestant; the control, a fixed piece of arithmetic, tells what the machine gave to two threads."""
     result = []
     for (side, threads), s in slices.items():
         entry = {"side": side, "threads": threads, "best_ms": min(x["min_ms"] for x in s),
@@ -120,7 +122,7 @@ def summary(slices, memory, empty):
                  "peak_kb": memory[side, threads]["peak_kb"],
                  "peak_over_empty_kb": memory[side, threads]["peak_kb"] - empty["ort" if side.startswith("ort") else "mica"]}
         for peer in ("ort_f32", "ort_int8"):
-            if (peer, threads) in slices and not side.startswith("ort"):
+            if (peer, threads) in slices and side in catalog.FORMATS:
                 entry["ratio_" + peer] = paired(slices, (peer, threads), (side, threads))
         if threads > 1:
             entry["scaling"] = paired(slices, (side, 1), (side, threads))

@@ -1,146 +1,57 @@
 // SPDX-License-Identifier: MIT
 /*
- * Speed of the engine's kernels against ceilings measured in the same run: loops of nothing but FMA, VDPBF16PS, VPDPBUSD.
- *   engine_bench [--threads N] [--isa scalar|avx2|avx512] [--filter TEXT]
+ * Speed of the engine's kernels, one layer after another, against ceilings measured in between: a slice of the ceiling, a
+ * slice of the layer, and so on. --help lists the options. Weights are streamed (every run reads the next copy of them, as a
+ * whole network does) unless --warm; the activations stay in the caches.
  */
 #include <getopt.h>
-#include <pthread.h>
+#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include "engine.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "bench_serve.h"
+#include "ceilings.h"
+#include "engine_layers.h"
 
 #define LMEM_BYTES	(16u << 20)
-#define SEG_BYTES	(16u << 20)
-#define LAYERS_LINE	"%-34s %-5s %9.1f us %8.1f GMAC/s  %5.1f %% of ceiling\n"
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-/* ---- Ceilings ---------------------------------------------------------------------------------------------------- */
-
-enum ceiling { CEIL_FMA512, CEIL_BF16, CEIL_VNNI, CEIL_FMA256, CEIL_MADD256, CEIL_COUNT };
-static const char *const ceiling_names[CEIL_COUNT] = { "fma 512", "vdpbf16ps", "vpdpbusd", "fma 256", "vpmaddwd 256" };
-static const double ceiling_macs[CEIL_COUNT] = { 16, 32, 64, 8, 16 };
-static double ceilings[CEIL_COUNT];	/* GMAC/s of the threads together */
-static volatile int sink;
-
-#if defined(__x86_64__)
-#define ROUNDS 1000000
-#define CEILING(name, isa, type, zero, step, extract) \
-	__attribute__((target(isa))) static void name(void) \
-	{ \
-		type acc[12], x = zero; \
-		for (int i = 0; i < 12; i++) \
-			acc[i] = x; \
-		for (int r = 0; r < ROUNDS; r++) { \
-			_Pragma("GCC unroll 12") for (int i = 0; i < 12; i++) \
-				acc[i] = step; \
-			__asm__ volatile("" : "+v"(x)); \
-		} \
-		for (int i = 0; i < 12; i++) \
-			sink += extract; \
-	}
-/* Volatile, or equal products would be computed once. */
-__attribute__((target("avx2"), always_inline)) static inline __m256i madd(__m256i x)
-{
-	__m256i y;
-
-	__asm__ volatile("vpmaddwd %1, %1, %0" : "=x"(y) : "x"(x));
-	return y;
-}
-
-CEILING(run_fma512, "avx512f", __m512, _mm512_setzero_ps(), _mm512_fmadd_ps(x, x, acc[i]), (int)_mm512_cvtss_f32(acc[i]))
-CEILING(run_bf16, "avx512f,avx512bf16", __m512, _mm512_setzero_ps(), _mm512_dpbf16_ps(acc[i], (__m512bh)x, (__m512bh)x),
-	(int)_mm512_cvtss_f32(acc[i]))
-CEILING(run_vnni, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(), _mm512_dpbusd_epi32(acc[i], x, x),
-	_mm_cvtsi128_si32(_mm512_castsi512_si128(acc[i])))
-CEILING(run_fma256, "avx2,fma", __m256, _mm256_setzero_ps(), _mm256_fmadd_ps(x, x, acc[i]), (int)_mm256_cvtss_f32(acc[i]))
-CEILING(run_madd256, "avx2", __m256i, _mm256_setzero_si256(), _mm256_add_epi32(acc[i], madd(x)),
-	_mm_cvtsi128_si32(_mm256_castsi256_si128(acc[i])))
-static void (*const ceiling_runs[CEIL_COUNT])(void) = { run_fma512, run_bf16, run_vnni, run_fma256, run_madd256 };
-
-static void *ceiling_thread(void *arg)
-{
-	(*(void (*const *)(void))arg)();
-	return NULL;
-}
-
-static double measure_ceiling(enum ceiling c, unsigned threads)
-{
-	double best = 1e9;
-
-	for (int round = 0; round < 30; round++) {
-		pthread_t t[64];
-		double start = now(), took;
-
-		for (unsigned i = 1; i < threads; i++)
-			pthread_create(&t[i], NULL, ceiling_thread, (void *)&ceiling_runs[c]);
-		ceiling_runs[c]();
-		for (unsigned i = 1; i < threads; i++)
-			pthread_join(t[i], NULL);
-		took = now() - start;
-		best = took < best ? took : best;
-	}
-	return 12.0 * ROUNDS * ceiling_macs[c] * threads / best * 1e-9;
-}
-
-static void measure_ceilings(unsigned threads, enum mica_isa_level best)
-{
-	for (int c = 0; c < CEIL_COUNT; c++) {
-		if (best != MICA_ISA_AVX512 && (c < CEIL_FMA256 || best != MICA_ISA_AVX2))
-			continue;
-		ceilings[c] = measure_ceiling(c, threads);
-		printf("ceiling %-14s %8.1f GMAC/s on %u threads\n", ceiling_names[c], ceilings[c], threads);
-	}
-}
-#else
-static void measure_ceilings(unsigned threads, enum mica_isa_level best)
-{
-	(void)threads, (void)best, (void)ceiling_names, (void)ceiling_macs, (void)sink;
-}
-#endif
-
-static double ceiling_of(enum mica_isa_level level, unsigned dtype)
-{
-	if (level == MICA_ISA_AVX512)
-		return ceilings[dtype == MICA_F32 ? CEIL_FMA512 : dtype == MICA_I8 ? CEIL_VNNI : CEIL_BF16];
-	if (level == MICA_ISA_AVX2)
-		return ceilings[dtype == MICA_I8 ? CEIL_MADD256 : CEIL_FMA256];
-	return 0;
-}
-
-/* ---- Packets ----------------------------------------------------------------------------------------------------- */
+#define SEG_BYTES	(96u << 20)
+#define PARAM_BYTES	(1u << 16)
+#define MAX_ROUNDS	64
 
 static struct mica_mem mem;
 static struct mica_engine *engine;
 static enum mica_isa_level level;
-static const char *filter;
-static double slowest;
+static unsigned threads = 1;
+static const char *filter, *formats = "e4m3,e5m2,bf16,i8,f32";
+static int rounds = 12;
+static double slice = 0.0005;
+static bool warm, as_json, any_json, control;
 
-static double time_packet(const union mica_pkt *p)
+/* ---- Operands ---------------------------------------------------------------------------------------------------- */
+
+/* Ordinary values of every type: no NaN, no denormals, moderate exponents. */
+static void fill(uint8_t *at, size_t n, unsigned dtype)
 {
-	double best = 1e9, begin = now(), limit = slowest ? slowest : 0.25;
+	static uint8_t pattern[1 << 16];
 
-	for (int i = 0; i < 200 && (i < 3 || now() - begin < limit); i++) {
-		double start = now(), took;
+	for (size_t i = 0; i < sizeof(pattern); i++)
+		pattern[i] = (uint8_t)(dtype == MICA_I8 ? rand() : 0x28 + rand() % 0x10 + (rand() & 0x80));
+	for (size_t i = 0; dtype == MICA_F32 && i < sizeof(pattern) / 4; i++)
+		((float *)pattern)[i] = (float)rand() / (float)RAND_MAX - 0.5f;
+	for (size_t i = 0; dtype == MICA_BF16 && i < sizeof(pattern) / 2; i++)
+		((uint16_t *)pattern)[i] = (uint16_t)(0x3e80 + rand() % 0x80 + (rand() & 1) * 0x8000);
+	for (size_t i = 0; i < n; i += sizeof(pattern))
+		memcpy(at + i, pattern, n - i < sizeof(pattern) ? n - i : sizeof(pattern));
+}
 
-		if (mica_exec(engine, p, &mem))
-			return -1;
-		took = now() - start;
-		best = took < best ? took : best;
-	}
-	return best;
+/* Scales of one magnitude, no bias, no compensation. */
+static void fill_params(unsigned channels)
+{
+	uint32_t padded = (channels + 15) / 16 * 16;
+	float *scale = (float *)mem.seg[0];
+
+	memset(mem.seg[0], 0, PARAM_BYTES);
+	for (uint32_t i = 0; i < channels && i < padded; i++)
+		scale[i] = 0.01f;
 }
 
 static struct mica_view view(uint32_t addr, unsigned dtype, uint32_t h, uint32_t w, uint32_t c)
@@ -151,54 +62,153 @@ static struct mica_view view(uint32_t addr, unsigned dtype, uint32_t h, uint32_t
 				   .stride = { h * w * c * size, w * c * size, c * size, size } };
 }
 
-static void report(const char *what, unsigned dtype, double seconds, double macs)
+static void conv_packet(union mica_pkt *p, const struct layer *l, unsigned dtype)
 {
-	double rate = macs / seconds * 1e-9, top = ceiling_of(level, dtype);
+	struct mica_pkt_conv *c = &p->conv;
+	unsigned out = layer_out(l);
 
-	printf(LAYERS_LINE, what, mica_dtype_name(dtype), seconds * 1e6, rate, top ? 100 * rate / top : 0);
-}
-
-static void bench_conv(unsigned op, unsigned dtype, unsigned hw, unsigned cin, unsigned cout, unsigned k, unsigned stride)
-{
-	union mica_pkt p = { 0 };
-	struct mica_pkt_conv *c = &p.conv;
-	unsigned out = hw / stride;
-	char what[64];
-
-	snprintf(what, sizeof(what), "%s %ux%u/%u %u->%u @%u", mica_op_name(op), k, k, stride, cin, cout, out);
-	if (filter && !strstr(what, filter))
-		return;
-	c->hdr.opcode = (uint8_t)op;
+	*p = (union mica_pkt){ 0 };
+	c->hdr.opcode = l->depthwise ? MICA_OP_DWCONV : MICA_OP_CONV;
 	c->hdr.units = sizeof(*c) / 64;
-	c->src = view(0, dtype, hw, hw, cin);
-	c->dst = view(LMEM_BYTES / 2, dtype, out, out, cout);
+	c->src = view(0, dtype, l->hw, l->hw, l->cin);
+	c->dst = view(LMEM_BYTES / 2, dtype, out, out, l->cout);
 	c->dst.scale = 20.0f;
-	c->weights = MICA_ADDR(0, 1 << 20);
+	c->weights = MICA_ADDR(0, PARAM_BYTES);
 	c->params = MICA_ADDR(0, 0);
 	c->n = 1;
-	c->in_h = c->in_w = hw;
-	c->in_c = cin;
+	c->in_h = c->in_w = l->hw;
+	c->in_c = l->cin;
 	c->out_h = c->out_w = out;
-	c->out_c = cout;
-	c->groups = op == MICA_OP_DWCONV ? cin : 1;
-	c->kh = c->kw = (uint16_t)k;
-	c->stride_h = c->stride_w = (uint16_t)stride;
+	c->out_c = l->cout;
+	c->groups = l->depthwise ? l->cin : 1;
+	c->kh = c->kw = (uint16_t)l->k;
+	c->stride_h = c->stride_w = (uint16_t)l->stride;
 	c->dil_h = c->dil_w = 1;
-	c->pad_top = c->pad_left = (int16_t)(k / 2);
+	c->pad_top = c->pad_left = (int16_t)(l->k / 2);
 	c->wdtype = (uint8_t)dtype;
 	c->act = MICA_ACT_RELU;
-	report(what, dtype, time_packet(&p), (double)out * out * cout * k * k * (op == MICA_OP_DWCONV ? 1 : cin));
+}
+
+/* ---- Measuring --------------------------------------------------------------------------------------------------- */
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double quantile(double *v, int n, double q)
+{
+	qsort(v, (size_t)n, sizeof(*v), by_value);
+	return v[(int)(q * (n - 1) + 0.5)];
+}
+
+/* The next copy of the weights, as long as the segment has one. */
+static void next_weights(union mica_pkt *p, size_t bytes)
+{
+	uint64_t next = p->conv.weights + (bytes + 63) / 64 * 64;
+
+	p->conv.weights = warm || next + bytes > MICA_ADDR(0, SEG_BYTES) ? MICA_ADDR(0, PARAM_BYTES) : next;
+}
+
+/* Seconds of a run: the mean of a slice of at least one, and the best so far. */
+static double layer_slice(union mica_pkt *p, size_t weights, double *best)
+{
+	double begin = bench_now(), start = begin, end;
+	int n = 0;
+
+	do {
+		if (mica_exec(engine, p, &mem))
+			return NAN;
+		end = bench_now();
+		*best = end - start < *best ? end - start : *best;
+		if (weights)
+			next_weights(p, weights);
+		start = end;
+		n++;
+	} while (end - begin < slice);
+	return (end - begin) / n;
+}
+
+struct result {
+	double seconds;			/* of the best run */
+	double share, low, high;	/* of the ceiling: median and quartiles over rounds */
+	double ceiling;			/* median, GMAC/s */
+	double best_share;		/* the best run to the ceiling's best slice nearby */
+};
+
+/* A layer's slice is compared with the better one of the ceiling's slices before and after it: whatever disturbs one of them
+ * does not flatter the layer. */
+static struct result measure(union mica_pkt *p, unsigned dtype, double macs, size_t weights)
+{
+	enum ceiling c = macs > 0 ? ceiling_of(level, dtype) : CEIL_COUNT;
+	double share[MAX_ROUNDS], top[MAX_ROUNDS], before, after, seconds;
+	struct result r = { .seconds = INFINITY };
+
+	layer_slice(p, weights, &r.seconds);
+	before = c < CEIL_COUNT ? ceiling_measure(c, slice / 2) : 0;
+	for (int i = 0; i < rounds; i++, before = after) {
+		seconds = layer_slice(p, weights, &r.seconds);
+		after = c < CEIL_COUNT ? ceiling_measure(c, slice / 2) : 0;
+		top[i] = fmax(before, after);
+		share[i] = top[i] > 0 ? macs / seconds * 1e-9 / top[i] : 0;
+	}
+	r.ceiling = quantile(top, rounds, 0.5);
+	r.best_share = top[rounds - 1] > 0 ? macs / r.seconds * 1e-9 / top[rounds - 1] : 0;	/* sorted by now */
+	r.low = quantile(share, rounds, 0.25);
+	r.share = quantile(share, rounds, 0.5);
+	r.high = quantile(share, rounds, 0.75);
+	return r;
+}
+
+static void report(const struct layer *l, const char *what, unsigned dtype, double macs, double bytes, struct result r)
+{
+	double rate = macs / r.seconds * 1e-9;
+
+	if (as_json) {
+		printf("%s\n  {\"layer\": \"%s\", \"group\": \"%s\", \"count\": %u, \"format\": \"%s\", \"macs\": %.0f, \"bytes\": %.0f, \"us\": %.3f, "
+		       "\"gmac_s\": %.2f, \"ceiling\": %.2f, \"best_share\": %.4f, \"share\": [%.4f, %.4f, %.4f]}", any_json ? "," : "", what, l->group, l->count,
+		       mica_dtype_name(dtype), macs, bytes, r.seconds * 1e6, rate, r.ceiling, r.best_share, r.share, r.low, r.high);
+		any_json = true;
+		return;
+	}
+	printf("%-34s %-5s %9.1f us %8.1f GMAC/s  %5.1f %% of ceiling, median %.1f (%.1f-%.1f)\n", what, mica_dtype_name(dtype), r.seconds * 1e6,
+	       rate, 100 * r.best_share, 100 * r.share, 100 * r.low, 100 * r.high);
+}
+
+static bool wanted(const char *what)
+{
+	return !filter || strstr(what, filter);
+}
+
+static void bench_layer(const struct layer *l, unsigned dtype)
+{
+	size_t size = mica_dtype_size(dtype), out = layer_out(l), weights;
+	union mica_pkt p;
+	char what[64];
+
+	layer_name(l, what, sizeof(what));
+	if (!wanted(what))
+		return;
+	conv_packet(&p, l, dtype);
+	fill_params(l->cout);
+	weights = l->depthwise ? mica_pack_size_dw(dtype, l->cout, l->k, l->k) : mica_pack_size(dtype, 1, l->cout, l->k, l->k, l->cin);
+	report(l, what, dtype, layer_macs(l), (double)(weights + size * ((size_t)l->hw * l->hw * l->cin + out * out * l->cout)),
+	       measure(&p, dtype, layer_macs(l), weights));
 }
 
 static void bench_matmul(unsigned dtype, unsigned batch, unsigned m, unsigned k, unsigned n)
 {
+	static const struct layer l = { .group = "matmul", .count = 1 };
 	union mica_pkt p = { 0 };
 	struct mica_pkt_matmul *c = &p.matmul;
 	uint32_t size = mica_dtype_size(dtype);
+	double macs = (double)batch * m * k * n;
 	char what[64];
 
 	snprintf(what, sizeof(what), "matmul %ux %ux%ux%u", batch, m, k, n);
-	if (filter && !strstr(what, filter))
+	if (!wanted(what))
 		return;
 	c->hdr.opcode = MICA_OP_MATMUL;
 	c->hdr.units = sizeof(*c) / 64;
@@ -210,28 +220,28 @@ static void bench_matmul(unsigned dtype, unsigned batch, unsigned m, unsigned k,
 	c->k = k;
 	c->n = n;
 	c->params = MICA_ADDR_NONE;
-	report(what, dtype, time_packet(&p), (double)batch * m * k * n);
+	report(&l, what, dtype, macs, (double)size * batch * ((double)m * k + (double)k * n + (double)m * n), measure(&p, dtype, macs, 0));
 }
+
+/* ---- Packets without MACs ------------------------------------------------------------------------------------------ */
 
 static void bench_simple(const char *what, union mica_pkt *p, double elements)
 {
-	double t;
+	double seconds;
 
-	if (filter && !strstr(what, filter))
+	if (!wanted(what))
 		return;
-	t = time_packet(p);
-	printf("%-40s %9.1f us %8.2f Gelem/s\n", what, t * 1e6, elements / t * 1e-9);
+	seconds = measure(p, MICA_E4M3, 0, 0).seconds;
+	printf("%-40s %9.1f us %8.2f Gelem/s\n", what, seconds * 1e6, elements / seconds * 1e-9);
 }
 
-static void bench_vector(void)
+static void bench_elementwise(uint32_t hw, uint32_t c)
 {
-	uint32_t hw = 56, c = 256;
 	double n = (double)hw * hw * c;
 	struct mica_view src = view(0, MICA_E4M3, hw, hw, c), dst = view(LMEM_BYTES / 2, MICA_E4M3, hw, hw, c);
-	union mica_pkt p;
+	union mica_pkt p = { .unary = { .hdr = { .opcode = MICA_OP_UNARY, .units = 2 }, .src = src, .dst = dst,
+					.dim = { 1, hw, hw, c }, .func = MICA_FN_SILU } };
 
-	p = (union mica_pkt){ .unary = { .hdr = { .opcode = MICA_OP_UNARY, .units = 2 }, .src = src, .dst = dst,
-					 .dim = { 1, hw, hw, c }, .func = MICA_FN_SILU } };
 	bench_simple("unary silu e4m3", &p, n);
 	p.unary.func = MICA_FN_COPY;
 	bench_simple("unary copy e4m3", &p, n);
@@ -243,11 +253,6 @@ static void bench_vector(void)
 	p = (union mica_pkt){ .lut = { .hdr = { .opcode = MICA_OP_LUT, .units = 2 }, .src = src, .dst = dst,
 				       .dim = { 1, hw, hw, c }, .table = MICA_ADDR(0, 0) } };
 	bench_simple("lut e4m3", &p, n);
-	p = (union mica_pkt){ .pool = { .hdr = { .opcode = MICA_OP_POOL, .units = 3 }, .src = view(0, MICA_E4M3, 112, 112, 64),
-					.dst = view(LMEM_BYTES / 2, MICA_E4M3, 56, 56, 64), .n = 1, .in_h = 112, .in_w = 112,
-					.c = 64, .out_h = 56, .out_w = 56, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2,
-					.dil_h = 1, .dil_w = 1, .pad_top = 1, .pad_left = 1 } };
-	bench_simple("pool max 3x3/2 64@56 e4m3", &p, 56.0 * 56 * 64);
 	p = (union mica_pkt){ .reduce = { .hdr = { .opcode = MICA_OP_REDUCE, .units = 2 }, .src = src,
 					  .dst = view(LMEM_BYTES / 2, MICA_E4M3, 1, 1, c), .dim = { 1, hw, hw, c },
 					  .op = MICA_RED_MEAN, .axes = 6 } };
@@ -255,9 +260,20 @@ static void bench_vector(void)
 	p = (union mica_pkt){ .norm = { .hdr = { .opcode = MICA_OP_SOFTMAX, .units = 3 }, .src = src, .dst = dst,
 					.dim = { 1, hw, hw, c }, .gamma = MICA_ADDR_NONE, .beta = MICA_ADDR_NONE } };
 	bench_simple("softmax e4m3, rows of 256", &p, n);
-	p = (union mica_pkt){ .copy = { .hdr = { .opcode = MICA_OP_COPY, .units = 2 }, .src = MICA_ADDR(1, 0),
-					.dst = MICA_ADDR(MICA_SEG_LMEM, 0), .elem = 1, .dim = { 1, 1, 224 * 224, 3 },
-					.src_stride = { 0, 0, 1, 224 * 224 }, .dst_stride = { 0, 0, 3, 1 } } };
+	p = (union mica_pkt){ .pool = { .hdr = { .opcode = MICA_OP_POOL, .units = 3 }, .src = view(0, MICA_E4M3, 112, 112, 64),
+					.dst = view(LMEM_BYTES / 2, MICA_E4M3, 56, 56, 64), .n = 1, .in_h = 112, .in_w = 112,
+					.c = 64, .out_h = 56, .out_w = 56, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2,
+					.dil_h = 1, .dil_w = 1, .pad_top = 1, .pad_left = 1 } };
+	bench_simple("pool max 3x3/2 64@56 e4m3", &p, 56.0 * 56 * 64);
+}
+
+static void bench_copies(uint32_t hw, uint32_t c)
+{
+	double n = (double)hw * hw * c;
+	union mica_pkt p = { .copy = { .hdr = { .opcode = MICA_OP_COPY, .units = 2 }, .src = MICA_ADDR(1, 0),
+				       .dst = MICA_ADDR(MICA_SEG_LMEM, 0), .elem = 1, .dim = { 1, 1, 224 * 224, 3 },
+				       .src_stride = { 0, 0, 1, 224 * 224 }, .dst_stride = { 0, 0, 3, 1 } } };
+
 	bench_simple("copy 3x224x224 planar to interleaved", &p, 224.0 * 224 * 3);
 	p.copy.dim[2] = hw * hw;
 	p.copy.dim[3] = c;
@@ -269,71 +285,123 @@ static void bench_vector(void)
 	bench_simple("copy 56x56x256 dense", &p, n);
 }
 
-static const struct { unsigned hw, cin, cout, k, stride; } convs[] = {
-	{ 224, 3, 64, 7, 2 }, { 56, 64, 64, 1, 1 }, { 56, 64, 64, 3, 1 }, { 56, 64, 256, 1, 1 }, { 56, 256, 64, 1, 1 },
-	{ 56, 128, 128, 3, 2 }, { 28, 128, 128, 3, 1 }, { 28, 128, 512, 1, 1 }, { 28, 512, 128, 1, 1 },
-	{ 14, 256, 256, 3, 1 }, { 14, 256, 1024, 1, 1 }, { 14, 1024, 256, 1, 1 }, { 7, 512, 512, 3, 1 },
-	{ 7, 2048, 512, 1, 1 }, { 7, 512, 2048, 1, 1 }, { 1, 2048, 1000, 1, 1 },
-};
+/* ---- The run ------------------------------------------------------------------------------------------------------- */
 
-static void fill(uint8_t *at, size_t n)
+static bool format_wanted(unsigned dtype)
 {
-	for (size_t i = 0; i < n; i++)	/* ordinary codes of every type: no NaN, moderate exponents */
-		at[i] = (uint8_t)(rand() % 0x30 + (rand() & 0x80));
+	const char *name = mica_dtype_name(dtype), *at = formats;
+
+	for (; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+		if (!strncmp(at, name, strlen(name)) && (!at[strlen(name)] || at[strlen(name)] == ','))
+			return true;
+	return false;
 }
 
-static void run(unsigned threads)
+static void show_ceilings(void)
 {
-	static const unsigned types[] = { MICA_E4M3, MICA_BF16, MICA_I8, MICA_F32 };
+	for (int c = 0; c < CEIL_COUNT; c++) {
+		double best = 0;
 
-	engine = mica_engine_create(level, threads);
-	if (!engine)
-		return;
-	printf("\n%s, %u thread%s\n", mica_isa_level_name(level), threads, threads > 1 ? "s" : "");
-	for (unsigned t = 0; t < 4; t++) {
-		for (unsigned i = 0; i < sizeof(convs) / sizeof(convs[0]); i++)
-			bench_conv(MICA_OP_CONV, types[t], convs[i].hw, convs[i].cin, convs[i].cout, convs[i].k, convs[i].stride);
-		bench_conv(MICA_OP_DWCONV, types[t], 112, 32, 32, 3, 1);
-		bench_conv(MICA_OP_DWCONV, types[t], 28, 256, 256, 3, 1);
-		bench_conv(MICA_OP_DWCONV, types[t], 14, 512, 512, 5, 1);
+		for (int i = 0; i < 20 && ceiling_can(c, mica_isa_best()); i++)
+			best = fmax(best, ceiling_measure(c, c == CEIL_DRAM ? 0.02 : 0.002));
+		if (as_json)
+			printf("%s\"%s\": %.2f", c ? ", " : "", ceiling_names[c], best);
+		else if (best > 0)
+			printf("ceiling %-14s %8.1f %s on %u threads\n", ceiling_names[c], best, c < CEIL_L2 ? "GMAC/s" : "GB/s", threads);
+	}
+}
+
+static void run(void)
+{
+	static const unsigned types[] = { MICA_E4M3, MICA_E5M2, MICA_BF16, MICA_I8, MICA_F32 };
+
+	printf(as_json ? "{\"isa\": \"%s\", \"threads\": %u, \"weights\": \"%s\", \"ceilings\": {" : "\n%s, %u threads, %s weights\n",
+	       mica_isa_level_name(level), threads, warm ? "warm" : "streamed");
+	show_ceilings();
+	if (as_json)
+		printf("}, \"layers\": [");
+	for (unsigned t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
+		if (!format_wanted(types[t]))
+			continue;
+		fill(mem.lmem[0], LMEM_BYTES, types[t]);
+		fill(mem.seg[0], SEG_BYTES, types[t]);
+		for (unsigned i = 0; i < sizeof(layers) / sizeof(layers[0]); i++)
+			bench_layer(&layers[i], types[t]);
 		bench_matmul(types[t], 12, 197, 64, 197);
 		bench_matmul(types[t], 12, 197, 197, 64);
 		bench_matmul(types[t], 1, 197, 768, 768);
 	}
-	bench_vector();
-	mica_engine_destroy(engine);
+	if (as_json)
+		printf("\n]}\n");
+	if (!as_json) {
+		bench_elementwise(56, 256);
+		bench_copies(56, 256);
+	}
+}
+
+/* A fixed piece of work, split evenly: what an ideal program gets from the threads at this moment. */
+static int control_run(void *unused)
+{
+	(void)unused;
+	ceiling_measure(CEIL_WORK, 0);
+	return 0;
+}
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: engine_bench [--threads=N] [--isa=scalar|avx2|avx512] [--filter=TEXT] [--formats=e4m3,e5m2,bf16,i8,f32]\n"
+			"                    [--rounds=N] [--slice=SECONDS] [--warm] [--json] | --control\n"
+			"--filter takes layers whose name holds TEXT; --warm reads the same weights in every run.\n"
+			"--control answers bench_serve.h's commands with runs of nothing but FMA, about two milliseconds of one thread.\n");
+	return 2;
+}
+
+static int parse(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "threads", 1, NULL, 't' }, { "isa", 1, NULL, 'i' }, { "filter", 1, NULL, 'f' }, { "formats", 1, NULL, 'd' },
+		{ "rounds", 1, NULL, 'r' }, { "slice", 1, NULL, 's' }, { "warm", 0, NULL, 'w' }, { "json", 0, NULL, 'j' },
+		{ "control", 0, NULL, 'c' }, { 0 }
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "t:i:f:", options, NULL)) >= 0) {
+		switch (c) {
+		case 't': threads = (unsigned)atoi(optarg); break;
+		case 'f': filter = optarg; break;
+		case 'd': formats = optarg; break;
+		case 'r': rounds = atoi(optarg); break;
+		case 's': slice = atof(optarg); break;
+		case 'w': warm = true; break;
+		case 'j': as_json = true; break;
+		case 'c': control = true; break;
+		case 'i':
+			level = !strcmp(optarg, "scalar") ? MICA_ISA_SCALAR : !strcmp(optarg, "avx2") ? MICA_ISA_AVX2 : MICA_ISA_AVX512;
+			break;
+		default: return -1;
+		}
+	}
+	return threads >= 1 && threads <= CEIL_MAX_THREADS && rounds >= 1 && rounds <= MAX_ROUNDS ? 0 : -1;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "threads", 1, NULL, 't' }, { "isa", 1, NULL, 'i' }, { "filter", 1, NULL, 'f' }, { 0 }
-	};
-	unsigned threads = 1;
-	int c;
-
 	level = mica_isa_best();
-	while ((c = getopt_long(argc, argv, "t:i:f:", options, NULL)) >= 0) {
-		if (c == 't')
-			threads = (unsigned)atoi(optarg);
-		else if (c == 'f')
-			filter = optarg;
-		else if (c == 'i')
-			level = !strcmp(optarg, "scalar") ? MICA_ISA_SCALAR : !strcmp(optarg, "avx2") ? MICA_ISA_AVX2 :
-				MICA_ISA_AVX512;
-		else
-			return 2;
-	}
+	if (parse(argc, argv))
+		return usage();
+	if (control)
+		return ceilings_open(threads, false) ? 1 : bench_serve(ceiling_can(CEIL_WORK, level) ? control_run : NULL, NULL);
 	mem.lmem_size = LMEM_BYTES;
 	mem.lmem[0] = aligned_alloc(64, LMEM_BYTES);
 	mem.seg[0] = aligned_alloc(64, SEG_BYTES);
-	mem.seg[1] = aligned_alloc(64, SEG_BYTES);
-	if (!threads || !mem.lmem[0] || !mem.seg[0] || !mem.seg[1])
+	mem.seg[1] = aligned_alloc(64, LMEM_BYTES);
+	engine = mica_engine_create(level, threads);
+	if (!mem.lmem[0] || !mem.seg[0] || !mem.seg[1] || !engine || ceilings_open(threads, true)) {
+		fprintf(stderr, "engine_bench: no memory, or this CPU has no %s\n", mica_isa_level_name(level));
 		return 1;
-	fill(mem.lmem[0], LMEM_BYTES);
-	fill(mem.seg[0], SEG_BYTES);
-	fill(mem.seg[1], SEG_BYTES);
-	measure_ceilings(threads, mica_isa_best());
-	run(threads);
+	}
+	fill(mem.seg[1], LMEM_BYTES, MICA_E4M3);
+	run();
+	mica_engine_destroy(engine);
 	return 0;
 }

@@ -47,9 +47,9 @@ def models_long(part):
     lines += table(["model", "threads", *catalog.FORMATS, "int8 to INT8"],
                    [[m["model"], t, *(ratio_spread(sides(m, t)[f].get("ratio_ort_f32")) for f in catalog.FORMATS),
                      ratio_spread(sides(m, t)["int8"].get("ratio_ort_int8"))] for m in part["models"] for t in (1, 2)])
-    lines += ["Two threads against one, of each side by itself:", ""]
-    names = ["ort_f32", "ort_int8", *catalog.FORMATS]
-    lines += table(["model", "ORT FP32", "ORT INT8", *catalog.FORMATS],
+    lines += ["Two threads against one, of each side by itself; the machine: of a fixed piece of arithmetic that took its turns among them:", ""]
+    names = ["control", "ort_f32", "ort_int8", *catalog.FORMATS]
+    lines += table(["model", "the machine", "ORT FP32", "ORT INT8", *catalog.FORMATS],
                    [[m["model"], *(ratio_spread(sides(m, 2).get(s, {}).get("scaling")) for s in names)] for m in part["models"]])
     return lines + duel(part)
 
@@ -80,6 +80,69 @@ def memory(part):
     empty = ", ".join(f"{k} {v / 1000:.1f} MB" for k, v in part["empty_kb"].items())
     return [f"Peak resident memory above an empty process of the same program ({empty}), one thread, MB:", "",
             *table(["model", "format", "weights", "arena", "LMEM", "MICA peak", "peak / (weights + arena)", "ORT FP32", "ORT INT8"], rows)]
+
+
+def percent(x):
+    return f"{100 * x:.0f} %"
+
+
+def run_of(part, threads, weights="streamed"):
+    return next(r for r in part["runs"] if r["threads"] == threads and r["weights"] == weights)
+
+
+def by_group(run, formats):
+    """Per kind of layer: MACs of all of the network's over their time, as a share of the ceiling."""
+    rows = []
+    for group in dict.fromkeys(x["group"] for x in run["layers"]):
+        row = [group]
+        for f in formats:
+            found = [x for x in run["layers"] if x["group"] == group and x["format"] == f]
+            macs = sum(x["macs"] * x["count"] for x in found)
+            # Each layer's time in units of the ceiling of its own moment.
+            ideal = sum(x["macs"] * x["count"] / x["best_share"] for x in found)
+            row.append(percent(macs / ideal))
+        rows.append(row)
+    return rows
+
+
+def roof(run, entry):
+    """What the format's ceiling and L2's bandwidth permit, GMAC/s."""
+    return min(entry["ceiling"], entry["macs"] / entry["bytes"] * run["ceilings"]["read L2"])
+
+
+def ceilings(part):
+    names = list(part["runs"][0]["ceilings"])
+    rows = [[n, "GB/s" if n.startswith("read") else "GMAC/s", *(f"{run_of(part, t)['ceilings'][n]:.0f}" for t in (1, 2))] for n in names]
+    return table(["ceiling", "unit", "1 thread", "2 threads"], rows)
+
+
+def steadiness(run):
+    lost = sorted(x["share"][0] / x["best_share"] for x in run["layers"])
+    return (f"With {run['threads']} thread{'s' if run['threads'] > 1 else ''} the median slice of a layer reached "
+            f"{percent(lost[len(lost) // 2])} of its best one.")
+
+
+def layers(part):
+    lines = ceilings(part)
+    formats = list(dict.fromkeys(x["format"] for x in part["runs"][0]["layers"]))
+    for run in part["runs"]:
+        lines += [f"By kind of layer, {run['threads']} thread{'s' if run['threads'] > 1 else ''}, {run['weights']} weights: share of the format's "
+                  "ceiling over all of the network's layers of that kind:", "", *table(["layers", *formats], by_group(run, formats))]
+    one, two = run_of(part, 1), run_of(part, 2)
+    rows = []
+    for name in dict.fromkeys(x["layer"] for x in one["layers"] if x["group"] != "matmul"):
+        found = {(t, x["format"]): x for t, r in ((1, one), (2, two)) for x in r["layers"] if x["layer"] == name}
+        first = found[1, formats[0]]
+        cells = [f"{found[1, f]['gmac_s']:.0f} ({percent(found[1, f]['best_share'])})" for f in formats]
+        cells += [percent(found[2, f]["best_share"]) for f in ("e4m3", "i8")]
+        rows.append([name, first["count"], *cells])
+    lines += ["Layer by layer, streamed weights: GMAC/s of the best run (share of the best slice of the ceiling around it), one thread; shares with two threads. "
+              f"{steadiness(one)} {steadiness(two)}", ""]
+    lines += table(["layer", "times", *formats, "e4m3, 2 threads", "i8, 2 threads"], rows)
+    rows = [[x["layer"], x["format"], f"{x['gmac_s']:.1f}", percent(x["best_share"]), f"{roof(one, x):.0f}", percent(x["gmac_s"] / roof(one, x))]
+            for x in one["layers"] if x["group"].startswith("depthwise") and x["format"] in ("e4m3", "i8", "f32")]
+    lines += ["Depthwise layers against the lower one of their two roofs: the ceiling, and L2's bandwidth times MACs per byte:", ""]
+    return lines + table(["layer", "format", "GMAC/s", "of the ceiling", "roof", "of the roof"], rows)
 
 
 def accuracy(part):
