@@ -352,7 +352,7 @@ int be_alias(struct be_state *b)
 	a.by = ir_alloc(b->values, sizeof(*a.by));
 	do {
 		start(&a);
-		for (unsigned i = 0; i < b->steps; i++) {
+		for (unsigned i = 0; i < b->steps && !(b->o->no_pass & 1u << MICA_SAVE_VIEWS); i++) {
 			struct be_step *s = &b->step[i];
 
 			if (s->op->kind == IR_CONCAT || s->op->kind == IR_PAD)

@@ -45,7 +45,7 @@ static void name_outputs(struct mica_compiled *c)
 
 /* ---- state ---- */
 
-static void state_init(struct be_state *b, struct ir_graph *g, const struct mica_compile_options *o)
+void be_state_init(struct be_state *b, struct ir_graph *g, const struct mica_compile_options *o)
 {
 	unsigned n = 0;
 
@@ -65,6 +65,19 @@ static void state_init(struct be_state *b, struct ir_graph *g, const struct mica
 	b->value = ir_alloc(b->values, sizeof(*b->value));
 	be_blob_init(&b->blob);
 	b->emit = be_emit_new(b->cores);
+}
+
+void be_state_fini(struct be_state *b)
+{
+	for (unsigned i = 0; i < b->steps; i++) {
+		free(b->step[i].in_place);
+		free(b->step[i].bar_place);
+	}
+	free(b->step);
+	free(b->value);
+	free(b->buf);
+	be_blob_fini(&b->blob);
+	be_emit_free(b->emit);
 }
 
 static int check_options(struct ir_graph *g, const struct mica_compile_options *o)
@@ -125,9 +138,51 @@ void mica_compiled_job(const struct mica_compiled *c, struct mica_job *job)
 	job->layers = c->state.steps;
 }
 
-int mica_backend_compile(struct ir_graph *g, const struct mica_compile_options *o, struct mica_compiled *c)
+static int compile_streams(struct ir_graph *g, const struct mica_compile_options *o, struct mica_compiled *c)
 {
 	struct be_state *b = &c->state;
+	int ret;
+
+	be_state_init(b, g, o);
+	c->cores = b->cores;
+	c->lmem = b->lmem;
+	if (b->steps > UINT16_MAX)
+		return mica_err_set(g->err, MICA_ERR_UNSUPPORTED, "%s: %u operators; a job can have 65535", g->name, b->steps);
+	ret = be_alias(b);
+	if (ret)
+		return ret;
+	be_live(b);
+	be_in_place(b);
+	be_split(b);
+	ret = be_place(b);
+	if (!ret)
+		ret = be_schedule(b);
+	if (ret)
+		return ret;
+	c->arena_size = b->arena_size;
+	serialize(c);
+	return 0;
+}
+
+int be_try(struct ir_graph *g, const struct mica_compile_options *o, struct be_figures *f)
+{
+	struct mica_compile_options quiet = *o;
+	struct mica_compiled c = { .g = g };
+	struct mica_job_stats stats;
+	int ret;
+
+	quiet.progress = NULL;
+	ret = compile_streams(g, &quiet, &c);
+	if (!ret)
+		ret = be_cycles(&c, &stats, NULL);
+	f->arena = c.arena_size;
+	f->cycles = ret ? 0 : stats.cycles;
+	mica_compiled_fini(&c);
+	return ret;
+}
+
+int mica_backend_compile(struct ir_graph *g, const struct mica_compile_options *o, struct mica_compiled *c)
+{
 	int ret;
 
 	memset(c, 0, sizeof(*c));
@@ -135,44 +190,24 @@ int mica_backend_compile(struct ir_graph *g, const struct mica_compile_options *
 	ret = check_options(g, o);
 	if (ret)
 		return ret;
+	be_baselines(g, o->format, &c->memory.base);
 	name_outputs(c);
-	state_init(b, g, o);
-	c->cores = b->cores;
-	c->lmem = b->lmem;
-	if (b->steps > UINT16_MAX)
-		return mica_err_set(g->err, MICA_ERR_UNSUPPORTED, "%s: %u operators; a job can have 65535", g->name, b->steps);
-	ret = be_alias(b);
-	if (!ret) {
-		be_split(b);
-		ret = be_place(b);
-	}
+	ret = be_lower_peak(g, o, &c->memory);
 	if (!ret)
-		ret = be_schedule(b);
-	if (ret)
-		return ret;
-	c->arena_size = b->arena_size;
-	serialize(c);
-	return be_verify(c, g->err);
+		ret = compile_streams(g, o, c);
+	if (!ret)
+		be_residency_gain(&c->state, &c->memory);
+	return ret ? ret : be_verify(c, g->err);
 }
 
 void mica_compiled_fini(struct mica_compiled *c)
 {
-	struct be_state *b = &c->state;
-
 	for (unsigned i = 0; i < c->cores; i++)
 		free(c->stream[i]);
 	for (unsigned i = 0; c->output_name && i < c->g->outputs; i++)
 		free(c->output_name[i]);
 	free(c->output_name);
-	for (unsigned i = 0; i < b->steps; i++) {
-		free(b->step[i].in_place);
-		free(b->step[i].bar_place);
-	}
-	free(b->step);
-	free(b->value);
-	free(b->buf);
-	be_blob_fini(&b->blob);
-	be_emit_free(b->emit);
+	be_state_fini(&c->state);
 	memset(c, 0, sizeof(*c));
 }
 

@@ -100,6 +100,11 @@ int be_lower_vec(struct be_lower *l, const struct ir_op *op, const struct be_box
 int be_op_err(struct ir_graph *g, const struct ir_op *op, enum mica_err_code code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 static inline float be_finite(float x) { return x > 3.4028234e38f ? 3.4028234e38f : x < -3.4028234e38f ? -3.4028234e38f : x; }
 
+/* ---- unfused.c: what other planners would need ---- */
+
+struct be_baselines { unsigned buffers; uint64_t no_reuse, first_fit, best_fit, planned, lower; };
+void be_baselines(const struct ir_graph *g, enum mica_dtype format, struct be_baselines *out);
+
 /* ---- the state of one compilation ---- */
 
 enum be_space { BE_LMEM, BE_ARENA, BE_IO, BE_CONST };
@@ -160,6 +165,9 @@ struct be_state {
 	struct be_emit *emit;
 };
 
+void be_state_init(struct be_state *b, struct ir_graph *g, const struct mica_compile_options *o);
+void be_state_fini(struct be_state *b);
+
 bool be_done_by_views(const struct be_step *s);	/* no packet is needed for it */
 struct be_box be_part(const struct be_state *b, const struct be_step *s, unsigned core);	/* what the core makes of out */
 static inline bool be_in_dram(const struct be_state *b, const struct ir_value *v)
@@ -169,6 +177,8 @@ static inline bool be_in_dram(const struct be_state *b, const struct ir_value *v
 struct be_view be_place_of(const struct be_state *b, const struct ir_value *v);	/* of the whole value */
 
 int be_alias(struct be_state *b);		/* alias.c: groups of values that share a buffer, and their layouts */
+void be_live(struct be_state *b);		/* place.c: live ranges of the buffers, and what would move them */
+void be_in_place(struct be_state *b);		/* in_place.c: results over operands that die there */
 int be_place(struct be_state *b);		/* place.c: which buffers live in LMEM; offsets everywhere; tilings */
 void be_split(struct be_state *b);		/* split.c: the cores' parts of every step, and what each core needs */
 int be_schedule(struct be_state *b);		/* schedule.c: packets of all steps into b->emit */
@@ -193,6 +203,27 @@ void be_emit_checkpoint(struct be_emit *e, unsigned layer);
 void be_emit_end(struct be_emit *e, unsigned layer);
 const struct be_packets *be_emit_stream(const struct be_emit *e, unsigned core);
 
+/* ---- memory.c: the steps that lower the peak, and what each is worth ---- */
+
+struct be_figures {
+	uint64_t peak, lower;		/* of all intermediate values in DRAM, planned; and the bound */
+	uint64_t arena, cycles;		/* of a whole compilation; 0 when nobody needed to know */
+	uint64_t macs;
+};
+struct be_gain { bool on, changed; struct be_figures before, after; };
+struct be_memory {
+	struct be_baselines base;
+	struct be_gain gain[MICA_SAVINGS];
+	struct be_figures all;		/* of what has been compiled */
+};
+/* Changes the graph as far as the options ask for and it pays; fills m. */
+int be_lower_peak(struct ir_graph *g, const struct mica_compile_options *o, struct be_memory *m);
+void be_residency_gain(const struct be_state *b, struct be_memory *m);	/* once everything has its place */
+/* Without the verifier, for comparisons: arena and cycles. 0 or -code. */
+/* The planned peak alone; no_pass is left out besides what o leaves out. */
+int be_measure(struct ir_graph *g, const struct mica_compile_options *o, unsigned no_pass, struct be_figures *f);
+int be_try(struct ir_graph *g, const struct mica_compile_options *o, struct be_figures *f);
+
 /* ---- the result, in memory ---- */
 
 struct mica_compiled {
@@ -205,6 +236,7 @@ struct mica_compiled {
 	uint32_t packets;
 	char **output_name;
 	struct be_state state;
+	struct be_memory memory;
 };
 /* Device dialect -> streams, verified. The graph may get copies in front of its outputs. 0 or -code. */
 int mica_backend_compile(struct ir_graph *g, const struct mica_compile_options *o, struct mica_compiled *c);

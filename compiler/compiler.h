@@ -36,6 +36,23 @@ struct mica_calib {
 	void *opaque;
 };
 
+/*
+ * Steps that lower the memory of intermediate values, in order; each can be left out. The bits of the results never depend on them.
+ * Peaks are compared as if all intermediate values lived in DRAM, except for RESIDENCY.
+ */
+enum mica_saving {
+	MICA_SAVE_FUSION,		/* cannot be left out: what joining operators has saved */
+	MICA_SAVE_VIEWS,		/* concatenations, slices, reshapes and pads without copies */
+	MICA_SAVE_IN_PLACE,		/* elementwise results over an operand that nobody needs any more */
+	MICA_SAVE_REORDER,		/* another order of operators */
+	MICA_SAVE_SLICE,		/* wide layers run in row slices, depth first */
+	MICA_SAVE_RECOMPUTE,		/* cheap values are computed again instead of kept */
+	MICA_SAVE_RESIDENCY,		/* intermediate values live in LMEM; without it LMEM holds tiles only */
+	MICA_SAVINGS,
+};
+const char *mica_saving_name(enum mica_saving s);	/* "fusion", "views", "in_place", ... */
+enum mica_minimize { MICA_MINIMIZE_TIME, MICA_MINIMIZE_MEMORY };
+
 struct mica_compile_options {
 	enum mica_dtype format;			/* E4M3, E5M2, I8, BF16, F32 */
 	enum mica_method method;
@@ -46,6 +63,8 @@ struct mica_compile_options {
 	unsigned cores;				/* 1..8 */
 	uint32_t lmem;				/* bytes per core */
 	unsigned threads;			/* for calibration */
+	unsigned no_pass;			/* bits 1 << enum mica_saving: leave these out */
+	enum mica_minimize minimize;		/* TIME: less memory where it costs at most 1 % of the cycles; MEMORY: at any cost */
 	const char *report;			/* FILE.json or FILE.html, or NULL */
 	const char *sidecar;			/* its text, stored in the model, or NULL */
 	const char *dump_after;			/* pass name, "all", or NULL: prints the IR to stderr */

@@ -118,6 +118,51 @@ static void add_entry(struct metadata *md, char *name, bool lmem, unsigned first
 	e->size = size;
 }
 
+/* The fields have the names of the struct's. */
+static void add_baseline(struct metadata *md)
+{
+	const struct be_baselines *b = &md->c->memory.base;
+	Mica__MemoryBaseline *m;
+
+	if (!b->buffers)
+		return;
+	m = md->m.plan->baseline = fresh(md, 1, sizeof(*m));
+	mica__memory_baseline__init(m);
+	m->buffers = b->buffers;
+	m->no_reuse = b->no_reuse;
+	m->first_fit = b->first_fit;
+	m->best_fit = b->best_fit;
+	m->planned = b->planned;
+	m->lower_bound = b->lower;
+}
+
+static void add_savings(struct metadata *md)
+{
+	const struct be_memory *memory = &md->c->memory;
+	Mica__MemoryPlan *p = md->m.plan;
+
+	p->all_peak = memory->all.peak;
+	p->all_lower_bound = memory->all.lower;
+	p->savings = fresh(md, MICA_SAVINGS, sizeof(*p->savings));
+	for (unsigned i = 0; i < MICA_SAVINGS; i++) {
+		const struct be_gain *g = &memory->gain[i];
+		Mica__MemorySaving *s = p->savings[p->n_savings++] = fresh(md, 1, sizeof(*s));
+
+		mica__memory_saving__init(s);
+		s->name = own(md, ir_strdup(mica_saving_name(i)));
+		s->on = g->on;
+		s->peak_before = g->before.peak;
+		s->peak_after = g->after.peak;
+		s->lower_bound_after = g->after.lower;
+		s->macs_before = g->before.macs;
+		s->macs_after = g->after.macs;
+		s->arena_before = g->before.arena;
+		s->arena_after = g->after.arena;
+		s->cycles_before = g->before.cycles;
+		s->cycles_after = g->after.cycles;
+	}
+}
+
 static void add_plan(struct metadata *md)
 {
 	const struct be_state *b = &md->c->state;
@@ -149,6 +194,8 @@ static void add_plan(struct metadata *md)
 	p->arena_no_reuse = b->arena_no_reuse;
 	p->lmem_peak = b->lmem_peak;
 	p->lmem_lower_bound = b->lmem_lower;
+	add_baseline(md);
+	add_savings(md);
 }
 
 static const char *method_name(enum mica_method m)

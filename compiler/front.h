@@ -56,6 +56,9 @@ struct ir_value *const_f32(struct ir_graph *g, struct ir_value *v);	/* f32 value
 struct ir_value *const_as(struct ir_graph *g, struct ir_value *k, const struct ir_value *y);	/* a constant in the format of y */
 float const_scalar(const struct ir_value *v, bool *ok);	/* every element is equal: that value */
 
+/* ---- unfused.c ---- */
+void ir_note_unfused(struct ir_graph *g);	/* remembers the nodes' results while they are still there */
+
 /* ---- pass_cleanup.c ---- */
 void ir_sweep(struct ir_graph *g);	/* removes dead operators and constants */
 

@@ -165,6 +165,9 @@ void ir_graph_free(struct ir_graph *g)
 			value_free(g->value[i]);
 	if (g->import_free)
 		g->import_free(g->import);
+	for (unsigned i = 0; i < g->unfuseds; i++)
+		free(g->unfused[i].name);
+	free(g->unfused);
 	free(((struct names *)g->names)->slot);
 	free(g->names);
 	free(g->value);

@@ -100,6 +100,9 @@ struct ir_op {
 	void *scratch;
 };
 
+/* A node's result as the file has it, before anything is fused: what a plan of the unfused graph would hold. */
+struct ir_unfused { char *name; unsigned first, last; int64_t elements; };	/* nodes in execution order, both inclusive */
+
 struct ir_graph {
 	struct ir_op *first, *last;
 	struct ir_value **value;	/* all values, also constants; entries may be NULL after removal */
@@ -112,6 +115,8 @@ struct ir_graph {
 	void *names;			/* ir.c: map from name to value */
 	void *import;			/* onnx.c: the parsed file, as long as there are IR_ONNX ops */
 	void (*import_free)(void *import);
+	struct ir_unfused *unfused;	/* unfused.c */
+	unsigned unfuseds;
 	size_t folded;			/* bytes of constants made by folding, to bound hostile files */
 	bool quantized;			/* formats are fixed: set by `quantize` */
 	bool qdq;			/* the model came with QuantizeLinear/DequantizeLinear: taken as it is */
@@ -145,6 +150,9 @@ struct ir_value *ir_const_new(struct ir_graph *g, const char *name, int dtype, u
 /* New op in front of `before` (NULL: at the end). in[] entries may be NULL. */
 struct ir_op *ir_op_new(struct ir_graph *g, enum ir_kind kind, const char *name, struct ir_op *before,
 			struct ir_value *const *in, unsigned ins, struct ir_value *const *out, unsigned outs);
+struct ir_op *ir_op_clone(struct ir_graph *g, const struct ir_op *op, struct ir_op *before, struct ir_value *const *in, struct ir_value *out);
+struct ir_graph *ir_graph_clone(const struct ir_graph *g);	/* device dialect; ids are kept */
+void ir_graph_swap(struct ir_graph *a, struct ir_graph *b);	/* all but what is known of the unfused graph */
 void ir_op_set_in(struct ir_op *op, unsigned i, struct ir_value *v);	/* keeps the use lists right */
 void ir_op_remove(struct ir_graph *g, struct ir_op *op);		/* its outputs must be unused */
 void ir_op_move(struct ir_graph *g, struct ir_op *op, struct ir_op *before);

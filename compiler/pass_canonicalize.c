@@ -36,6 +36,7 @@ int pass_canonicalize(struct ir_graph *g, const struct mica_compile_options *o)
 	struct ir_op *next;
 	(void)o;
 
+	ir_note_unfused(g);
 	settle_inputs(g);
 	for (struct ir_op *op = g->first; op; op = next) {
 		const struct onnx_def *d = op->kind == IR_ONNX ? onnx_find(op->onnx_type) : NULL;

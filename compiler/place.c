@@ -46,7 +46,7 @@ static const struct ir_value *reads(const struct be_step *s, unsigned i)
 	return be_streams(s->op, i) || s->in_place[i] ? NULL : ir_op_in(s->op, i);
 }
 
-static void live_ranges(struct be_state *b)
+void be_live(struct be_state *b)
 {
 	for (unsigned i = 0; i < b->steps; i++) {
 		struct be_step *s = &b->step[i];
@@ -185,6 +185,13 @@ static int evict(struct placing *p)
 		if (touches(b, s, best))
 			p->dirty[s] = true;
 	return 0;
+}
+
+static void evict_all(struct be_state *b)
+{
+	for (unsigned i = 0; i < b->bufs; i++)
+		if (resident(&b->buf[i]))
+			b->buf[i].space = BE_ARENA;
 }
 
 /* ---- LMEM ---- */
@@ -385,7 +392,8 @@ int be_place(struct be_state *b)
 	p.over = ir_alloc(n, sizeof(*p.over));
 	p.dirty = ir_alloc(n, sizeof(*p.dirty));
 	memset(p.dirty, true, n);
-	live_ranges(b);
+	if (b->o->no_pass & 1u << MICA_SAVE_RESIDENCY)
+		evict_all(b);
 	while (!ret && !fits) {
 		ret = measure_steps(&p);
 		if (!ret && find_overflow(&p)) {

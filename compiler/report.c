@@ -106,15 +106,39 @@ static void json_layer(const struct report *r, unsigned i)
 		be_done_by_views(s) ? "true" : "false", s->t.tiles);
 }
 
+static void json_savings(const struct report *r)
+{
+	const struct be_memory *m = &r->c->memory;
+
+	fprintf(r->f, "   \"unfused\": {\"buffers\": %u, \"no_reuse\": %llu, \"first_fit\": %llu, \"best_fit\": %llu, \"planned\": %llu, "
+		"\"lower_bound\": %llu},\n   \"all_peak\": %llu, \"all_lower_bound\": %llu,\n   \"savings\": [",
+		m->base.buffers, (unsigned long long)m->base.no_reuse, (unsigned long long)m->base.first_fit,
+		(unsigned long long)m->base.best_fit, (unsigned long long)m->base.planned, (unsigned long long)m->base.lower,
+		(unsigned long long)m->all.peak, (unsigned long long)m->all.lower);
+	for (unsigned i = 0; i < MICA_SAVINGS; i++) {
+		const struct be_gain *g = &m->gain[i];
+
+		fprintf(r->f, "%s\n    {\"name\": \"%s\", \"on\": %s, \"peak_before\": %llu, \"peak_after\": %llu, \"macs_before\": %llu, "
+			"\"macs_after\": %llu, \"arena_before\": %llu, \"arena_after\": %llu, \"cycles_before\": %llu, \"cycles_after\": %llu}",
+			i ? "," : "", mica_saving_name(i), g->on ? "true" : "false", (unsigned long long)g->before.peak,
+			(unsigned long long)g->after.peak, (unsigned long long)g->before.macs, (unsigned long long)g->after.macs,
+			(unsigned long long)g->before.arena, (unsigned long long)g->after.arena, (unsigned long long)g->before.cycles,
+			(unsigned long long)g->after.cycles);
+	}
+	fputs("],\n", r->f);
+}
+
 static void json_plan(const struct report *r)
 {
 	const struct be_state *b = &r->c->state;
 	bool first = true;
 
 	fprintf(r->f, "  \"memory\": {\"lmem_size\": %u, \"lmem_peak\": %llu, \"lmem_lower_bound\": %llu, \"arena_size\": %llu, "
-		"\"arena_lower_bound\": %llu, \"arena_no_reuse\": %llu, \"constants\": %zu,\n   \"buffers\": [\n",
+		"\"arena_lower_bound\": %llu, \"arena_no_reuse\": %llu, \"constants\": %zu,\n",
 		r->c->lmem, (unsigned long long)b->lmem_peak, (unsigned long long)b->lmem_lower, (unsigned long long)b->arena_size,
 		(unsigned long long)b->arena_lower, (unsigned long long)b->arena_no_reuse, b->blob.size);
+	json_savings(r);
+	fputs("   \"buffers\": [\n", r->f);
 	for (unsigned i = 0; i < b->bufs; i++) {
 		const struct be_buf *buf = &b->buf[i];
 
@@ -213,6 +237,44 @@ static void html_plan(const struct report *r)
 	fputs("</svg>\n", r->f);
 }
 
+static void html_row(const struct report *r, const char *what, uint64_t bytes)
+{
+	double best = (double)r->c->memory.base.best_fit;
+
+	fprintf(r->f, "<tr><td>%s<td class=n>%llu<td class=n>", what, (unsigned long long)bytes);
+	if (best > 0)
+		fprintf(r->f, "%+.1f&nbsp;%%", 100 * ((double)bytes - best) / best);
+	fputc('\n', r->f);
+}
+
+/* The plan beside what other planners need, and what each step was worth. */
+static void html_memory(const struct report *r)
+{
+	const struct be_memory *m = &r->c->memory;
+
+	fputs("<h2>DRAM for intermediate values</h2>\n<table><tr><th><th class=n>bytes<th class=n>beside best fit\n", r->f);
+	if (m->base.buffers) {
+		html_row(r, "unfused graph in file order: no reuse", m->base.no_reuse);
+		html_row(r, "&hellip; first fit in order of creation", m->base.first_fit);
+		html_row(r, "&hellip; size-ordered best fit", m->base.best_fit);
+		html_row(r, "&hellip; this compiler's planner", m->base.planned);
+		html_row(r, "&hellip; lower bound", m->base.lower);
+	}
+	html_row(r, "compiled graph, all in DRAM", m->all.peak);
+	html_row(r, "&hellip; lower bound", m->all.lower);
+	html_row(r, "as compiled: the arena, beside LMEM", r->c->state.arena_size);
+	html_row(r, "&hellip; lower bound", r->c->state.arena_lower);
+	fputs("</table>\n<table><tr><th>step<th class=n>peak before<th class=n>after<th class=n>share\n", r->f);
+	for (unsigned i = 0; i < MICA_SAVINGS; i++) {
+		const struct be_gain *g = &m->gain[i];
+
+		fprintf(r->f, "<tr><td>%s%s<td class=n>%llu<td class=n>%llu<td class=n>%lld\n", mica_saving_name(i), g->on ? "" : " (left out)",
+			(unsigned long long)g->before.peak, (unsigned long long)g->after.peak,
+			(long long)g->before.peak - (long long)g->after.peak);
+	}
+	fputs("</table>\n", r->f);
+}
+
 static void write_html(const struct report *r)
 {
 	const struct be_state *b = &r->c->state;
@@ -235,6 +297,7 @@ static void write_html(const struct report *r)
 		(unsigned long long)b->lmem_peak, r->c->lmem, (unsigned long long)b->lmem_lower, gap(b->lmem_peak, b->lmem_lower),
 		(unsigned long long)b->arena_size, (unsigned long long)b->arena_lower, gap(b->arena_size, b->arena_lower),
 		(unsigned long long)b->arena_no_reuse, b->blob.size);
+	html_memory(r);
 	html_plan(r);
 	fputs("<h2>Layers</h2>\n<table><tr><th>#<th>name<th>operator<th>format<th>output<th class=n>MACs<th class=n>cycles<th class=n>MAC use"
 	      "<th>lives in<th class=n>tiles<th>time\n", r->f);

@@ -147,7 +147,7 @@ static void round_out(const struct ir_op *op, struct be_box *box)
 {
 	int64_t gran[IR_MAX_RANK];
 
-	if (be_is_move(op))
+	if (be_is_move(op) && op->kind != IR_RESHAPE)	/* a box of a reshaped value is no box of the other */
 		return;
 	be_granules(op, gran);
 	for (unsigned d = 0; d < op->out[0]->rank; d++) {

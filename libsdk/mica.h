@@ -177,6 +177,24 @@ int mica_model_layer(const struct mica_model *m, unsigned index, struct mica_lay
 /* Where the compiler put a tensor: space 0 is the DRAM arena, 1 LMEM; live in the layers first..last. */
 struct mica_plan_info { const char *name; unsigned space, first, last; uint64_t offset, size; };
 int mica_model_plan_entry(const struct mica_model *m, unsigned index, struct mica_plan_info *info);
+/*
+ * What the compiler saved. Bytes of DRAM that intermediate values take, the model's inputs and outputs apart. The unfused_ figures are for the
+ * model as its file has it: every node's result a buffer, nodes in file order (0 buffers: not known). all_: as if nothing lived in LMEM.
+ */
+struct mica_memory_info {
+	unsigned unfused_buffers;
+	uint64_t unfused_no_reuse, unfused_first_fit, unfused_best_fit, unfused_planned, unfused_lower_bound;
+	uint64_t all_peak, all_lower_bound;
+	unsigned savings;			/* steps that lower the peak, in order */
+};
+void mica_model_get_memory(const struct mica_model *m, struct mica_memory_info *info);
+/* One of those steps: peaks as all_peak; arenas and cycles of whole compilations where the compiler had to choose, else 0. */
+struct mica_saving_info {
+	const char *name;
+	bool on;				/* not left out by --no-pass */
+	uint64_t peak_before, peak_after, lower_bound_after, macs_before, macs_after, arena_before, arena_after, cycles_before, cycles_after;
+};
+int mica_model_saving(const struct mica_model *m, unsigned index, struct mica_saving_info *info);
 /* A core's commands (mica/isa.h), 64-byte aligned. */
 int mica_model_stream(const struct mica_model *m, unsigned core, const void **commands, size_t *size);
 

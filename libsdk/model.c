@@ -210,6 +210,40 @@ int mica_model_layer(const struct mica_model *m, unsigned index, struct mica_lay
 	return 0;
 }
 
+void mica_model_get_memory(const struct mica_model *m, struct mica_memory_info *info)
+{
+	const Mica__MemoryPlan *plan = m->c.meta->plan;
+	const Mica__MemoryBaseline *b = plan ? plan->baseline : NULL;
+
+	memset(info, 0, sizeof(*info));
+	if (plan) {
+		info->all_peak = plan->all_peak;
+		info->all_lower_bound = plan->all_lower_bound;
+		info->savings = plan->n_savings;
+	}
+	if (b) {
+		info->unfused_buffers = b->buffers;
+		info->unfused_no_reuse = b->no_reuse;
+		info->unfused_first_fit = b->first_fit;
+		info->unfused_best_fit = b->best_fit;
+		info->unfused_planned = b->planned;
+		info->unfused_lower_bound = b->lower_bound;
+	}
+}
+
+int mica_model_saving(const struct mica_model *m, unsigned index, struct mica_saving_info *info)
+{
+	const Mica__MemoryPlan *plan = m->c.meta->plan;
+	const Mica__MemorySaving *s;
+
+	if (!plan || index >= plan->n_savings)
+		return sdk_err(EINVAL, "the model's memory plan knows no step %u", index);
+	s = plan->savings[index];
+	*info = (struct mica_saving_info){ s->name, s->on, s->peak_before, s->peak_after, s->lower_bound_after, s->macs_before,
+					   s->macs_after, s->arena_before, s->arena_after, s->cycles_before, s->cycles_after };
+	return 0;
+}
+
 int mica_model_plan_entry(const struct mica_model *m, unsigned index, struct mica_plan_info *info)
 {
 	const Mica__MemoryPlan *plan = m->c.meta->plan;

@@ -47,7 +47,7 @@ int cli_usage(const struct command *cmd);	/* prints the help to stdout; 0 */
 
 enum {
 	OPT_BACKEND = 1000, OPT_SUBMIT, OPT_THREADS, OPT_ISA, OPT_DEVICE, OPT_JSON, OPT_SIDECAR, OPT_PREPROCESS,
-	OPT_FORMAT, OPT_CALIB, OPT_METHOD, OPT_QTABLE, OPT_SHAPE, OPT_CORES, OPT_LMEM, OPT_LAST,
+	OPT_FORMAT, OPT_CALIB, OPT_METHOD, OPT_QTABLE, OPT_SHAPE, OPT_CORES, OPT_LMEM, OPT_NO_PASS, OPT_MINIMIZE, OPT_LAST,
 };
 
 /* --backend, --submit, --threads, --isa, --device */
@@ -90,7 +90,8 @@ int cli_read_text(const char *path, char **text);
 	{ "format", required_argument, NULL, OPT_FORMAT }, { "calib", required_argument, NULL, OPT_CALIB }, \
 	{ "method", required_argument, NULL, OPT_METHOD }, { "qtable", required_argument, NULL, OPT_QTABLE }, \
 	{ "shape", required_argument, NULL, OPT_SHAPE }, { "cores", required_argument, NULL, OPT_CORES }, \
-	{ "lmem", required_argument, NULL, OPT_LMEM }
+	{ "lmem", required_argument, NULL, OPT_LMEM }, { "no-pass", required_argument, NULL, OPT_NO_PASS }, \
+	{ "minimize", required_argument, NULL, OPT_MINIMIZE }
 #define CLI_COMPILE_HELP \
 	"  --format=e4m3|e5m2|int8|bf16|f32   of weights and activations (default e4m3)\n" \
 	"  --calib=DIR_OR_FILES       calibration data: a folder or files of images, .npy, .bin, or an IDX file;\n" \
@@ -99,7 +100,9 @@ int cli_read_text(const char *path, char **text);
 	"  --qtable=FILE              formats of single operators: lines 'NAME FORMAT'\n" \
 	"  --shape=NAME=D,D,..        shape of an input with free dimensions; may be repeated\n" \
 	"  --cores=N                  1..8 (default 1)\n" \
-	"  --lmem=BYTES               local memory per core (default 2M)\n"
+	"  --lmem=BYTES               local memory per core (default 2M)\n" \
+	"  --minimize=time|memory     save memory where it costs at most 1 % of the cycles (default), or at any cost\n" \
+	"  --no-pass=NAME,..          leave out steps that save memory: views, in_place, reorder, slice, recompute, residency\n"
 struct cli_compile {
 	struct mica_compile_options o;
 	const char *calib[64];

@@ -32,6 +32,59 @@ static int dump_commands(const struct mica_model *m, const struct mica_model_inf
 	return 0;
 }
 
+static void peak_line(const char *what, uint64_t bytes, uint64_t best_fit, const char *note)
+{
+	printf("  %-44s %12llu", what, (unsigned long long)bytes);
+	if (best_fit)
+		printf("  %+6.1f %%", 100.0 * ((double)bytes - (double)best_fit) / (double)best_fit);
+	printf("%s%s\n", note ? "  " : "", note ? note : "");
+}
+
+/* What each step of the compiler was worth, one after another. */
+static void dump_savings(const struct mica_model *m, const struct mica_memory_info *mem)
+{
+	printf("Steps that lower the peak (all intermediate values in DRAM; residency: those that LMEM does not hold):\n"
+	       "  step             before        after        share   MACs\n");
+	for (unsigned i = 0; i < mem->savings; i++) {
+		struct mica_saving_info s;
+
+		mica_model_saving(m, i, &s);
+		printf("  %-10s %12llu %12llu %12lld  %+5.1f %%%s", s.name, (unsigned long long)s.peak_before, (unsigned long long)s.peak_after,
+		       (long long)s.peak_before - (long long)s.peak_after,
+		       s.macs_before ? 100.0 * ((double)s.macs_after - (double)s.macs_before) / (double)s.macs_before : 0.0, s.on ? "" : "  left out");
+		if (s.cycles_before && s.cycles_after)
+			printf("  compiled: arena %llu to %llu, cycles %+.2f %%", (unsigned long long)s.arena_before, (unsigned long long)s.arena_after,
+			       100.0 * ((double)s.cycles_after - (double)s.cycles_before) / (double)s.cycles_before);
+		putchar('\n');
+	}
+}
+
+/* The plan beside what other planners need for the same model. */
+static void dump_comparison(const struct mica_model *m, const struct mica_model_info *info)
+{
+	struct mica_memory_info mem;
+
+	mica_model_get_memory(m, &mem);
+	if (mem.unfused_buffers) {
+		uint64_t best = mem.unfused_best_fit;
+
+		printf("Bytes of DRAM for intermediate values (beside size-ordered best fit):\n"
+		       " unfused graph in file order, %u buffers\n", mem.unfused_buffers);
+		peak_line("no reuse", mem.unfused_no_reuse, best, NULL);
+		peak_line("first fit in order of creation", mem.unfused_first_fit, best, NULL);
+		peak_line("size-ordered best fit", best, best, NULL);
+		peak_line("this compiler's planner", mem.unfused_planned, best, NULL);
+		peak_line("lower bound", mem.unfused_lower_bound, best, NULL);
+		printf(" compiled graph\n");
+		peak_line("all in DRAM", mem.all_peak, best, NULL);
+		peak_line("all in DRAM, lower bound", mem.all_lower_bound, best, NULL);
+		peak_line("as compiled: the arena, beside LMEM", info->arena_peak, best, NULL);
+		peak_line("as compiled, lower bound", info->arena_lower_bound, best, NULL);
+	}
+	if (mem.savings)
+		dump_savings(m, &mem);
+}
+
 static int dump_memory(const struct mica_model *m, const struct mica_model_info *info)
 {
 	printf("DRAM arena: peak %llu, lower bound %llu (gap %.1f %%), without reuse %llu bytes\n", (unsigned long long)info->arena_peak,
@@ -40,6 +93,7 @@ static int dump_memory(const struct mica_model *m, const struct mica_model_info 
 	       (unsigned long long)info->arena_no_reuse);
 	printf("LMEM: peak %llu, lower bound %llu, size %u bytes\n", (unsigned long long)info->lmem_peak,
 	       (unsigned long long)info->lmem_lower_bound, info->lmem_size);
+	dump_comparison(m, info);
 	printf("space   layers       offset       size  name\n");
 	for (unsigned i = 0; i < info->plan_entries; i++) {
 		struct mica_plan_info e;

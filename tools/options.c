@@ -247,6 +247,39 @@ static int add_calib(char *arg, struct cli_compile *c)
 	return 0;
 }
 
+/* Names of steps, separated by commas. */
+static int no_pass(const char *arg, unsigned *mask)
+{
+	const char *names[MICA_SAVINGS - MICA_SAVE_VIEWS];
+	char name[32];
+	unsigned which;
+
+	for (unsigned i = MICA_SAVE_VIEWS; i < MICA_SAVINGS; i++)
+		names[i - MICA_SAVE_VIEWS] = mica_saving_name(i);
+	for (const char *at = arg, *end;; at = end + 1) {
+		int ret;
+
+		end = at + strcspn(at, ",");
+		snprintf(name, sizeof(name), "%.*s", (int)(end - at), at);
+		ret = cli_choose("no-pass", name, names, MICA_SAVINGS - MICA_SAVE_VIEWS, &which);
+		if (ret)
+			return ret;
+		*mask |= 1u << (MICA_SAVE_VIEWS + which);
+		if (!*end)
+			return 0;
+	}
+}
+
+static int minimize(const char *arg, enum mica_minimize *out)
+{
+	static const char *const names[] = { "time", "memory" };
+	unsigned which = 0;
+	int ret = cli_choose("minimize", arg, names, 2, &which);
+
+	*out = which;
+	return ret;
+}
+
 int cli_compile_option(int option, const char *arg, struct cli_compile *c)
 {
 	static const char *const methods[] = { "max", "kl", "percentile", "mse", "none" };
@@ -274,6 +307,10 @@ int cli_compile_option(int option, const char *arg, struct cli_compile *c)
 		return cli_unsigned("cores", arg, 1, MICA_MAX_CORES, &c->o.cores);
 	case OPT_LMEM:
 		return cli_bytes("lmem", arg, &c->o.lmem);
+	case OPT_NO_PASS:
+		return no_pass(arg, &c->o.no_pass);
+	case OPT_MINIMIZE:
+		return minimize(arg, &c->o.minimize);
 	default:
 		return -1;
 	}

@@ -571,7 +571,7 @@ static void generate(struct gen *t, uint64_t seed)
 
 /* ---- running ---- */
 
-struct want { void **codes; size_t *size; unsigned count; uint64_t seed; };
+struct want { void **codes; size_t *size; unsigned count; uint64_t seed; unsigned out[MICA_MAX_SEGMENTS]; };	/* out: ids */
 
 static int load(void *opaque, const struct ir_value *input, float *dst, size_t n)
 {
@@ -631,7 +631,7 @@ static void *garbage(size_t n)
 	return p;
 }
 
-static void run_job(struct mica_engine *e, const struct mica_compiled *c, const struct want *w, struct ir_value *const *out, const char *what)
+static void run_job(struct mica_engine *e, const struct mica_compiled *c, const struct want *w, const char *what)
 {
 	const struct ir_graph *g = c->g;
 	struct mica_job job;
@@ -649,12 +649,12 @@ static void run_job(struct mica_engine *e, const struct mica_compiled *c, const 
 		fail_msg("%s: fault %d, core %u, packet %u: %s %s", what, fault.code, fault.core, fault.packet,
 			 mica_check_name(fault.check), fault.field ? fault.field : "-");
 	for (unsigned i = 0; i < g->outputs; i++) {
-		const uint8_t *a = job.seg[MICA_SEG_IO + g->inputs + i], *b = w->codes[out[i]->id];
+		const uint8_t *a = job.seg[MICA_SEG_IO + g->inputs + i], *b = w->codes[w->out[i]];
 
-		for (size_t k = 0; k < w->size[out[i]->id]; k++)
+		for (size_t k = 0; k < w->size[w->out[i]]; k++)
 			if (a[k] != b[k])
-				fail_msg("%s: output %u ('%s'), byte %zu of %zu is %02x, not %02x", what, i, out[i]->name, k,
-					 w->size[out[i]->id], a[k], b[k]);
+				fail_msg("%s: output %u ('%s'), byte %zu of %zu is %02x, not %02x", what, i, c->output_name[i], k,
+					 w->size[w->out[i]], a[k], b[k]);
 	}
 	for (unsigned i = 1; i < job.lim.segments; i++)
 		free(job.seg[i]);
@@ -664,15 +664,15 @@ static void run_job(struct mica_engine *e, const struct mica_compiled *c, const 
 
 static unsigned tried, refused;
 
-static void compile_and_run(struct mica_engine *e, struct ir_graph *g, const struct want *w, struct ir_value *const *out,
-			    uint32_t lmem, unsigned cores, const char *name)
+static void compile_and_run(struct mica_engine *e, struct ir_graph *g, const struct want *w, uint32_t lmem, unsigned cores, unsigned no_pass, const char *name)
 {
-	struct mica_compile_options o = { .cores = cores, .lmem = lmem, .format = MICA_E4M3 };
+	struct mica_compile_options o = { .cores = cores, .lmem = lmem, .format = MICA_E4M3, .no_pass = no_pass,
+					  .minimize = no_pass & 1 ? MICA_MINIMIZE_TIME : MICA_MINIMIZE_MEMORY };
 	struct mica_compiled c;
 	char what[128];
 	int ret;
 
-	snprintf(what, sizeof(what), "%s, %u KiB, %u cores", name, lmem >> 10, cores);
+	snprintf(what, sizeof(what), "%s, %u KiB, %u cores, without %#x", name, lmem >> 10, cores, no_pass);
 	if (getenv("MICA_VERBOSE"))
 		fprintf(stderr, "%s\n", what);
 	ret = mica_backend_compile(g, &o, &c);
@@ -684,9 +684,16 @@ static void compile_and_run(struct mica_engine *e, struct ir_graph *g, const str
 	} else if (ret) {
 		fail_msg("%s: %s", what, g->err->text);
 	} else {
-		run_job(e, &c, w, out, what);
+		run_job(e, &c, w, what);
 	}
 	mica_compiled_fini(&c);
+}
+
+/* Which steps that save memory are left out: none in every third compilation, else any of them. */
+static unsigned toggles(uint64_t n)
+{
+	n = (n + 1) * 0x9e3779b97f4a7c15ull;
+	return n >> 60 < 5 ? 0 : (unsigned)(n >> 32) & ((1u << MICA_SAVINGS) - 1);
 }
 
 static void check_graph(struct mica_engine *e, uint64_t seed)
@@ -694,7 +701,7 @@ static void check_graph(struct mica_engine *e, uint64_t seed)
 	static const uint32_t lmem[] = { 2 << 20, 256 << 10, 64 << 10, 24 << 10, 12 << 10 };
 	struct gen t;
 	struct want w = { 0 };
-	struct ir_value *out[MICA_MAX_SEGMENTS];
+	unsigned n = 0;
 	char name[64];
 
 	generate(&t, seed);
@@ -702,10 +709,15 @@ static void check_graph(struct mica_engine *e, uint64_t seed)
 	if (getenv("MICA_VERBOSE"))
 		ir_print(t.g, stderr);
 	trace(t.g, &w, seed);
-	memcpy(out, t.g->output, t.g->outputs * sizeof(*out));
-	for (unsigned i = 0; i < sizeof(lmem) / sizeof(*lmem); i++)
-		for (unsigned cores = 1; cores <= 4; cores += i ? 1 + (unsigned)(seed % 3) : 1)
-			compile_and_run(e, t.g, &w, out, lmem[i], cores, name);
+	for (unsigned i = 0; i < t.g->outputs; i++)
+		w.out[i] = t.g->output[i]->id;
+	for (unsigned i = 0; i < sizeof(lmem) / sizeof(*lmem); i++) {
+		for (unsigned cores = 1; cores <= 4; cores += i ? 1 + (unsigned)(seed % 3) : 1) {
+			ir_graph_free(t.g);	/* the compiler rewrites its graph */
+			generate(&t, seed);
+			compile_and_run(e, t.g, &w, lmem[i], cores, toggles(seed * 100 + n++), name);
+		}
+	}
 	want_fini(&w);
 	ir_graph_free(t.g);
 }
