@@ -37,7 +37,7 @@ static void name_outputs(struct mica_compiled *c)
 
 	c->output_name = ir_alloc(g->outputs, sizeof(*c->output_name));
 	for (unsigned i = 0; i < g->outputs; i++)
-		c->output_name[i] = ir_strdup(g->output[i]->name);
+		c->output_name[i] = ir_strdup(g->output_name ? g->output_name[i] : g->output[i]->name);
 	for (unsigned i = g->outputs; i-- > 0;)
 		if (!owns_output(g, i))
 			copy_output(g, i);

@@ -52,6 +52,8 @@ enum mica_saving {
 };
 const char *mica_saving_name(enum mica_saving s);	/* "fusion", "views", "in_place", ... */
 enum mica_minimize { MICA_MINIMIZE_TIME, MICA_MINIMIZE_MEMORY };
+/* A graph input that becomes a constant: its value is the TensorProto in a file (ONNX's .pb). */
+struct mica_onnx_const { const char *input, *file; };
 
 struct mica_compile_options {
 	enum mica_dtype format;			/* E4M3, E5M2, I8, BF16, F32 */
@@ -60,6 +62,8 @@ struct mica_compile_options {
 	const char *qtable;			/* file or NULL: lines "operator-name FORMAT" */
 	const char *const *shapes;		/* "NAME=D,D,.." */
 	unsigned shape_count;
+	const struct mica_onnx_const *consts;
+	unsigned const_count;
 	unsigned cores;				/* 1..8 */
 	uint32_t lmem;				/* bytes per core */
 	unsigned threads;			/* for calibration */
@@ -82,5 +86,21 @@ int mica_compile(const char *onnx_path, const char *out_path, const struct mica_
 struct mica_onnx_input { char *name; unsigned rank; int64_t dim[8]; };
 int mica_onnx_inputs(const char *onnx_path, const struct mica_compile_options *o, struct mica_onnx_input **list, unsigned *count, struct mica_err *err);
 void mica_onnx_inputs_free(struct mica_onnx_input *list, unsigned count);
+
+/* What a model declares: inputs (without those that have an initializer) and outputs. Freed with mica_onnx_ports_free. */
+struct mica_onnx_port {
+	char *name;
+	int type;			/* ONNX's element type; 0: none is given */
+	const char *kind;		/* what it is when it is no tensor: "a sequence", ...; else NULL */
+};
+struct mica_onnx_ports { struct mica_onnx_port *in, *out; unsigned ins, outs; };
+int mica_onnx_ports_read(const char *onnx_path, struct mica_onnx_ports *out, struct mica_err *err);
+void mica_onnx_ports_free(struct mica_onnx_ports *p);
+
+/* A TensorProto file (.pb) as numbers: f of float types (also 8-bit ones), i of integers and booleans, the other is NULL. */
+struct mica_onnx_data { int type; unsigned rank; int64_t dim[8]; size_t elements; float *f; int64_t *i; };
+int mica_onnx_data_read(const char *path, struct mica_onnx_data *out, struct mica_err *err);
+void mica_onnx_data_free(struct mica_onnx_data *d);
+const char *mica_onnx_type_name(int type);
 
 #endif /* MICA_COMPILER_H */

@@ -109,6 +109,7 @@ struct ir_graph {
 	unsigned values, value_cap;
 	struct ir_value **input, **output;
 	unsigned inputs, outputs;
+	char **output_name;		/* as the model file has them, or NULL: as the values are called */
 	unsigned next_id;
 	char *name;			/* model file's base name */
 	struct mica_err *err;

@@ -11,7 +11,7 @@ struct import {
 	unsigned ins_cap;
 };
 
-static void import_free(void *opaque)
+void onnx_import_free(void *opaque)
 {
 	struct onnx_import *imp = opaque;
 
@@ -39,6 +39,11 @@ static int find_opset(struct ir_graph *g, struct onnx_import *imp)
 				    "%s: has no graph: it is not an ONNX model, or truncated; "
 				    "export it again",
 				    g->name);
+	if (imp->opset == 0 && m->n_opset_import && m->opset_import[0]->domain && *m->opset_import[0]->domain)
+		return mica_err_set(g->err, MICA_ERR_UNSUPPORTED,
+				    "%s: uses only operators of domain '%.100s', which are not supported; export with "
+				    "standard ONNX operators",
+				    g->name, m->opset_import[0]->domain);
 	if (imp->opset == 0)
 		return mica_err_set(g->err, MICA_ERR_CORRUPT,
 				    "%s: does not say which opset it uses; export the model again",
@@ -53,6 +58,32 @@ static int find_opset(struct ir_graph *g, struct onnx_import *imp)
 	return 0;
 }
 
+/* Inputs that the options give as constants (--const). They come first, so that they win over initializers. */
+static int import_consts(struct import *c, const struct mica_compile_options *o)
+{
+	for (unsigned i = 0; i < o->const_count; i++) {
+		Onnx__TensorProto *t = onnx_tensor_file(o->consts[i].file, c->g->err);
+		const char *name = o->consts[i].input;
+		struct ir_value *v = NULL;
+		bool known = false;
+
+		for (size_t k = 0; k < c->p->n_input; k++)
+			known = known || (c->p->input[k]->name && !strcmp(c->p->input[k]->name, name));
+		if (t && !known)
+			mica_err_set(c->g->err, MICA_ERR_USAGE, "--const %.200s: the model has no such input", name);
+		else if (t && ir_value_find(c->g, name))
+			mica_err_set(c->g->err, MICA_ERR_USAGE, "--const %.200s: given twice", name);
+		else if (t)
+			v = onnx_tensor(c->g, t, name, o->consts[i].file);
+		if (t)
+			onnx__tensor_proto__free_unpacked(t, NULL);
+		if (!v)
+			return -(int)c->g->err->code;
+		v->scratch = v;
+	}
+	return 0;
+}
+
 static int import_initializers(struct import *c)
 {
 	char where[256];
@@ -60,7 +91,12 @@ static int import_initializers(struct import *c)
 	for (size_t i = 0; i < c->p->n_initializer; i++) {
 		const Onnx__TensorProto *t = c->p->initializer[i];
 		const char *name = t->name ? t->name : "";
+		struct ir_value *given = ir_value_find(c->g, name);
 
+		if (given && given->scratch) {
+			given->scratch = NULL;
+			continue;
+		}
 		snprintf(where, sizeof(where), "initializer '%.200s'", name);
 		if (!*name || ir_value_find(c->g, name))
 			return mica_err_set(c->g->err, MICA_ERR_CORRUPT,
@@ -69,6 +105,8 @@ static int import_initializers(struct import *c)
 		if (!onnx_tensor(c->g, t, name, where))
 			return -(int)c->g->err->code;
 	}
+	for (unsigned i = 0; i < c->g->values; i++)
+		c->g->value[i]->scratch = NULL;
 	if (c->p->n_sparse_initializer)
 		return mica_err_set(c->g->err, MICA_ERR_UNSUPPORTED,
 				    "%s: sparse initializers are not supported; make them dense",
@@ -273,6 +311,7 @@ static int import_outputs(struct import *c)
 	struct ir_graph *g = c->g;
 
 	g->output = ir_alloc(c->p->n_output, sizeof(*g->output));
+	g->output_name = ir_alloc(c->p->n_output, sizeof(*g->output_name));
 	for (size_t i = 0; i < c->p->n_output; i++) {
 		const char *name = c->p->output[i]->name ? c->p->output[i]->name : "";
 		struct ir_value *v = ir_value_find(g, name);
@@ -283,6 +322,7 @@ static int import_outputs(struct import *c)
 				"%s: graph output '%.200s' is %s; export the model again", g->name,
 				name, v ? "listed twice" : "not computed by any node");
 		v->is_output = true;
+		g->output_name[g->outputs] = ir_strdup(name);
 		g->output[g->outputs++] = v;
 	}
 	if (!g->outputs)
@@ -310,7 +350,7 @@ static void separate_outputs(struct ir_graph *g)
 	}
 }
 
-static char *dir_of(const char *path)
+char *onnx_dir_of(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	char *dir = ir_strdup(slash ? path : ".");
@@ -327,13 +367,15 @@ int ir_import(struct ir_graph *g, const char *path, const struct mica_compile_op
 	int r;
 
 	g->import = imp;
-	g->import_free = import_free;
-	imp->dir = dir_of(path);
+	g->import_free = onnx_import_free;
+	imp->dir = onnx_dir_of(path);
 	imp->model = onnx_file_read(path, g->err);
 	if (!imp->model)
 		return -(int)g->err->code;
 	r = find_opset(g, imp);
 	c.p = imp->model->graph;
+	if (!r)
+		r = import_consts(&c, o);
 	if (!r)
 		r = import_initializers(&c);
 	if (!r)

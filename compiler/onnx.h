@@ -26,6 +26,12 @@ struct onnx_import {
 };
 int64_t onnx_opset(const struct ir_graph *g);
 
+void onnx_import_free(void *import);
+char *onnx_dir_of(const char *path);	/* to be freed */
+
+/* ---- onnx_data.c: one TensorProto (.pb), or NULL with err filled; freed by onnx__tensor_proto__free_unpacked ---- */
+Onnx__TensorProto *onnx_tensor_file(const char *path, struct mica_err *err);
+
 /* ---- onnx_file.c: bytes to a parsed model, however broken they are ---- */
 Onnx__ModelProto *onnx_file_read(const char *path, struct mica_err *err);
 

@@ -17,7 +17,7 @@ struct command {
 	int (*run)(int argc, char **argv);
 	const char *help;
 };
-extern const struct command cmd_info, cmd_compile, cmd_run, cmd_eval, cmd_bench, cmd_dump, cmd_diff, cmd_memplan;
+extern const struct command cmd_info, cmd_compile, cmd_run, cmd_eval, cmd_bench, cmd_dump, cmd_diff, cmd_memplan, cmd_onnx_test;
 
 /* ---- messages (cli.c) ---- */
 
@@ -47,7 +47,7 @@ int cli_usage(const struct command *cmd);	/* prints the help to stdout; 0 */
 
 enum {
 	OPT_BACKEND = 1000, OPT_SUBMIT, OPT_THREADS, OPT_ISA, OPT_DEVICE, OPT_JSON, OPT_SIDECAR, OPT_PREPROCESS,
-	OPT_FORMAT, OPT_CALIB, OPT_METHOD, OPT_QTABLE, OPT_SHAPE, OPT_CORES, OPT_LMEM, OPT_NO_PASS, OPT_MINIMIZE, OPT_LAST,
+	OPT_FORMAT, OPT_CALIB, OPT_METHOD, OPT_QTABLE, OPT_SHAPE, OPT_CONST, OPT_CORES, OPT_LMEM, OPT_NO_PASS, OPT_MINIMIZE, OPT_LAST,
 };
 
 /* --backend, --submit, --threads, --isa, --device */
@@ -85,13 +85,13 @@ int cli_sidecar_text(const struct cli_sidecar *s, const char *base, char **text)
 /* Reads a text file; NUL-terminated, to be freed. */
 int cli_read_text(const char *path, char **text);
 
-/* --format, --calib, --method, --qtable, --shape, --cores, --lmem */
+/* --format, --calib, --method, --qtable, --shape, --const, --cores, --lmem */
 #define CLI_COMPILE_OPTIONS \
 	{ "format", required_argument, NULL, OPT_FORMAT }, { "calib", required_argument, NULL, OPT_CALIB }, \
 	{ "method", required_argument, NULL, OPT_METHOD }, { "qtable", required_argument, NULL, OPT_QTABLE }, \
-	{ "shape", required_argument, NULL, OPT_SHAPE }, { "cores", required_argument, NULL, OPT_CORES }, \
-	{ "lmem", required_argument, NULL, OPT_LMEM }, { "no-pass", required_argument, NULL, OPT_NO_PASS }, \
-	{ "minimize", required_argument, NULL, OPT_MINIMIZE }
+	{ "shape", required_argument, NULL, OPT_SHAPE }, { "const", required_argument, NULL, OPT_CONST }, \
+	{ "cores", required_argument, NULL, OPT_CORES }, { "lmem", required_argument, NULL, OPT_LMEM }, \
+	{ "no-pass", required_argument, NULL, OPT_NO_PASS }, { "minimize", required_argument, NULL, OPT_MINIMIZE }
 #define CLI_COMPILE_HELP \
 	"  --format=e4m3|e5m2|int8|bf16|f32   of weights and activations (default e4m3)\n" \
 	"  --calib=DIR_OR_FILES       calibration data: a folder or files of images, .npy, .bin, or an IDX file;\n" \
@@ -99,6 +99,7 @@ int cli_read_text(const char *path, char **text);
 	"  --method=max|kl|percentile|mse|none   how ranges are chosen (default max)\n" \
 	"  --qtable=FILE              formats of single operators: lines 'NAME FORMAT'\n" \
 	"  --shape=NAME=D,D,..        shape of an input with free dimensions; may be repeated\n" \
+	"  --const=NAME=FILE.pb       the input becomes a constant, the TensorProto in the file; may be repeated\n" \
 	"  --cores=N                  1..8 (default 1)\n" \
 	"  --lmem=BYTES               local memory per core (default 2M)\n" \
 	"  --minimize=time|memory     save memory where it costs at most 1 % of the cycles (default), or at any cost\n" \
@@ -108,6 +109,7 @@ struct cli_compile {
 	const char *calib[64];
 	unsigned calib_count;
 	const char *shapes[64];
+	struct mica_onnx_const consts[64];
 };
 void cli_compile_init(struct cli_compile *c);
 int cli_compile_option(int option, const char *arg, struct cli_compile *c);

@@ -226,6 +226,7 @@ void cli_compile_init(struct cli_compile *c)
 	memset(c, 0, sizeof(*c));
 	mica_compile_defaults(&c->o);
 	c->o.shapes = c->shapes;
+	c->o.consts = c->consts;
 }
 
 /* Commas separate, unless the whole is a file's name. Cuts arg in place: it is argv's. */
@@ -280,6 +281,20 @@ static int minimize(const char *arg, enum mica_minimize *out)
 	return ret;
 }
 
+/* NAME=FILE; a file that is there may have a '=' in its name, the input's name as well. Cuts arg in place: it is argv's. */
+static int add_const(char *arg, struct cli_compile *c)
+{
+	char *eq = strchr(arg, '=');
+
+	while (eq && access(eq + 1, F_OK) && strchr(eq + 1, '='))
+		eq = strchr(eq + 1, '=');
+	if (!eq || c->o.const_count == 64)
+		return cli_fail(MICA_ERR_USAGE, "--const=%s: NAME=FILE.pb is expected, at most 64 times", arg);
+	*eq = 0;
+	c->consts[c->o.const_count++] = (struct mica_onnx_const){ arg, eq + 1 };
+	return 0;
+}
+
 int cli_compile_option(int option, const char *arg, struct cli_compile *c)
 {
 	static const char *const methods[] = { "max", "kl", "percentile", "mse", "none" };
@@ -303,6 +318,8 @@ int cli_compile_option(int option, const char *arg, struct cli_compile *c)
 			return cli_fail(MICA_ERR_USAGE, "--shape=%s: NAME=D,D,.. is expected, at most 64 times", arg);
 		c->shapes[c->o.shape_count++] = arg;
 		return 0;
+	case OPT_CONST:
+		return add_const((char *)arg, c);
 	case OPT_CORES:
 		return cli_unsigned("cores", arg, 1, MICA_MAX_CORES, &c->o.cores);
 	case OPT_LMEM:

@@ -1,0 +1,66 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The ONNX project's tests (Debian: libonnx-testdata) through `mica onnx-test` on the CPU, and what the command itself promises.
+set -u
+cd "$(dirname "$0")/../.." || exit
+. tests/shell.sh
+
+data=/usr/share/libonnx-testdata/data
+
+# Differ from the ONNX project's numbers, as docs/compiler.md says: casts to bfloat16 are not rounded, quantized outputs are
+# delivered as values, Resize uses the size that its output really has.
+known='^FAIL test_(cast_FLOAT_to_BFLOAT16|castlike_FLOAT_to_BFLOAT16(_expanded)?|quantizelinear|resize_downsample_scales_linear_align_corners):'
+
+# part NAME LEAST: the tests of that folder; none may fail, at least LEAST pass.
+part() {
+	local name=$1 least=$2 count
+	"$MICA" onnx-test "$data/$name" --backend=cpu >"$work/log" 2>&1
+	count=$(tail -n 1 "$work/log")
+	if grep '^FAIL' "$work/log" | grep -vE "$known" >"$work/bad"; then
+		not_ok "$name: none fails" "$(cat "$work/bad")"
+	else
+		ok "$name: none fails ($count)"
+	fi
+	if [ "${count%% *}" -ge "$least" ] 2>/dev/null; then
+		ok "$name: at least $least pass"
+	else
+		not_ok "$name: at least $least pass" "$count"
+	fi
+	if grep '^SKIP' "$work/log" | grep -qvE '^SKIP [a-zA-Z0-9_]+: .+'; then
+		not_ok "$name: each skip has its reason"
+	else
+		ok "$name: each skip has its reason"
+	fi
+}
+
+if [ -d $data/node ]; then
+	part node 505
+	part pytorch-converted 65
+	part pytorch-operator 30
+	part simple 6
+else
+	skip "ONNX's own tests" "Debian package libonnx-testdata is not installed"
+fi
+
+# A test of our own: y = x + x, with right and with wrong data.
+make_test() {
+	mkdir -p "$1/test_data_set_0"
+	python3 tests/onnx/tensors.py "$1" "$2"
+}
+make_test "$work/all/good" right
+check "a right result passes" "$MICA" onnx-test "$work/all/good" --backend=cpu
+make_test "$work/all/bad" wrong
+expect "a wrong result fails" 10 "" "$MICA" onnx-test "$work/all/bad" --backend=cpu
+check "the failure says where" grep -q "FAIL bad: output 0 'y', element 2 is 6, not 6.5" "$work/stdout"
+check "the last line counts" grep -qx "0 passed, 1 failed, 0 skipped" "$work/stdout"
+"$MICA" onnx-test "$work/all" --backend=cpu >"$work/stdout"
+check "folders are searched" grep -qx "1 passed, 1 failed, 0 skipped" "$work/stdout"
+"$MICA" onnx-test "$work/all" --backend=cpu --only=good >"$work/stdout"
+check "--only chooses" grep -qx "1 passed, 0 failed, 0 skipped" "$work/stdout"
+check "wide tolerances pass it" "$MICA" onnx-test "$work/all" --backend=cpu --atol=1
+expect "a folder without tests" 3 "holds no test" "$MICA" onnx-test "$work/all/good/test_data_set_0"
+expect "no folder" 2 "folder with tests" "$MICA" onnx-test
+expect "no such folder" 3 "cannot open" "$MICA" onnx-test "$work/nowhere"
+head -c 60 "$work/all/good/model.onnx" >"$work/all/bad/model.onnx"
+expect "a truncated model is a failure, not a skip" 10 "" "$MICA" onnx-test "$work/all/bad" --backend=cpu
+summary
