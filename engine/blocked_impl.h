@@ -19,6 +19,9 @@
 #define BLOCKED_MAX_TAPS	4096u
 #define ITEM_BYTES		(256u * 1024)	/* of activations that an item keeps in the second-level cache */
 #define ITEM_MAX_PIXELS		512u
+#define PART_MAX_B		4u		/* blocks to a part: four of 8-bit results fill a cache line */
+#define PART_BYTES		(64u * 1024)	/* of a part's weights, unless two blocks have more */
+#define BATCH_WORDS		2048u		/* accumulators that wait for the epilogue: 8 KiB, and at least one tile */
 #define ITEM_MIN_MACS		(1u << 17)	/* packets below twice that stay on the caller's thread */
 
 struct blocked {
@@ -39,6 +42,7 @@ struct blocked {
 	size_t *tap;
 	uint32_t taps;
 	size_t tap_steps;
+	bool image_even;		/* pixels lie pixel_bytes apart, across rows as well */
 
 	/* The same, gathered for each item into rows of panel_lda bytes when steps do not fall on taps. */
 	bool panel;
@@ -65,10 +69,11 @@ struct blocked {
 	uint64_t res_group, res_n, res_h, res_w, res_c;
 	uint8_t *acc;			/* MICA_ACC_*: [pixel][acc_pitch] */
 	size_t acc_pitch;
+	uint64_t run_w, run_h;		/* out_w and out_h, or all pixels and 1 if their results lie at even distances */
 
 	/* Tiling. */
 	bool flat;			/* pixels follow each other across rows */
-	uint32_t p, b, row_tiles;
+	uint32_t p, b, kernel_b, row_tiles;	/* pixels to a tile, blocks to a part, to a kernel */
 	uint64_t tiles, tiles_per_item;
 	uint32_t group_parts, parts, splits;	/* parts: runs of b blocks, of a group and of all; splits of them to items */
 	size_t scratch_w, scratch_panel;
@@ -83,8 +88,12 @@ struct tile {
 
 static uint64_t image_offset(const struct blocked *o, uint64_t pixel)
 {
-	uint64_t ow = pixel % o->out_w, row = pixel / o->out_w;
+	uint64_t ow, row;
 
+	if (o->image_even)
+		return pixel * o->pixel_bytes;
+	ow = pixel % o->out_w;
+	row = pixel / o->out_w;
 	return row / o->out_h * o->image_bytes + row % o->out_h * o->row_bytes + ow * o->pixel_bytes;
 }
 
@@ -141,7 +150,7 @@ struct part {
 	uint32_t channels;		/* that exist */
 	const uint8_t *w;
 	size_t ldw;
-	int32_t start[16 * GEMM_MAX_B];	/* integers only */
+	int32_t start[16 * PART_MAX_B];	/* of the accumulators; floats: 0 */
 };
 
 static void part_weights(const struct blocked *o, struct part *t, uint8_t *scratch)
@@ -160,8 +169,10 @@ static void part_weights(const struct blocked *o, struct part *t, uint8_t *scrat
 
 static void part_start(const struct blocked *o, struct part *t)
 {
-	if (o->cls != MAC_I8)
+	if (o->cls != MAC_I8) {
+		memset(t->start, 0, t->nb * 64);
 		return;
+	}
 	for (uint32_t j = 0; j < t->nb; j++) {
 		gemm_bias(t->w + j * t->ldw, o->steps, t->start + j * 16);
 		for (uint32_t l = 0; l < 16 && o->init && !o->acc_in; l++)
@@ -175,20 +186,15 @@ static uint8_t *acc_at(const struct blocked *o, const struct part *t, uint64_t p
 	return o->acc + (pixel * o->acc_pitch + t->g * o->param_group + t->block * 16) * 4;
 }
 
-/* Floats start from +0 or the buffer, integers from start[] plus the buffer or plus the pixel's share. */
+/* Where each pixel starts from something of its own: the buffer, or its share of a zero point. Others start from t->start. */
 static void tile_start(const struct blocked *o, const struct part *t, const struct tile *at, uint32_t *acc)
 {
 	uint32_t width = t->nb * 16;
 	uint64_t pixels = (uint64_t)o->out_n * o->out_h * o->out_w;
 
-	if (o->cls != MAC_I8 && !o->acc_in)
-		return;		/* run_tile has the kernel start from zero */
-	if (o->cls != MAC_I8)
-		memset(acc, 0, (size_t)at->count * width * 4);
 	for (uint32_t i = 0; i < at->count; i++, acc += width) {
-		if (o->cls == MAC_I8)
-			memcpy(acc, t->start, width * 4);
-		if (o->cls == MAC_I8 && o->row_add)
+		memcpy(acc, t->start, width * 4);
+		if (o->row_add)
 			for (uint32_t c = 0; c < width; c++)
 				acc[c] += (uint32_t)o->row_add[t->g * pixels + at->pixel + i];
 		if (!o->acc_in)
@@ -204,16 +210,47 @@ static void tile_start(const struct blocked *o, const struct part *t, const stru
 	}
 }
 
-static void tile_raw(const struct blocked *o, const struct part *t, const struct tile *at, const uint32_t *acc)
+/* Kernels are made for 1, 2 and 4 blocks. */
+static uint32_t kernel_blocks(const struct blocked *o, uint32_t left)
 {
-	for (uint32_t i = 0; i < at->count; i++)
-		epi_raw(o->epi.integer, acc + i * t->nb * 16, t->channels, acc_at(o, t, at->pixel + i));
+	return left >= o->kernel_b ? o->kernel_b : left >= 2 ? 2 : 1;
 }
 
-/* Row by row, since a tile of flat pixels may go on in the next row. */
-static void tile_finish(const struct blocked *o, const struct part *t, const struct tile *at, const uint32_t *acc)
+static void run_tile(const struct blocked *o, const struct part *t, const struct tile *at, uint32_t *acc)
 {
-	uint64_t ow = at->pixel % o->out_w, row = at->pixel / o->out_w, oh = row % o->out_h, n = row / o->out_h;
+	static const size_t no_tap[1] = { 0 };
+	bool own_start = o->acc_in || o->row_add;
+	struct gemm g = {
+		.a = at->a, .lda = at->lda, .ldw = t->ldw, .acc_step = t->nb * 64, .flush = o->flush,
+		.start_step = own_start ? t->nb * 64 : 0,
+		.tap = o->panel ? no_tap : o->tap, .taps = o->panel ? 1 : o->taps,
+		.steps = o->panel ? o->steps : o->tap_steps,
+	};
+
+	if (own_start)
+		tile_start(o, t, at, acc);
+	for (uint32_t j = 0, nb; j < t->nb; j += nb) {
+		nb = kernel_blocks(o, t->nb - j);
+		g.w = t->w + j * t->ldw;
+		g.acc = acc + j * 16;
+		g.start = own_start ? g.acc : t->start + j * 16;
+		if (o->few)
+			gemm_few(&o->wide_w, &g, at->count, nb, o->k_len % 2);
+		else
+			gemm_table[o->cls][nb][at->count](&g);
+	}
+}
+
+static void finish_raw(const struct blocked *o, const struct part *t, uint64_t pixel, uint64_t count, const uint32_t *acc)
+{
+	for (uint64_t i = 0; i < count; i++)
+		epi_raw(o->epi.integer, acc + i * t->nb * 16, t->channels, acc_at(o, t, pixel + i));
+}
+
+/* Run by run of pixels that lie at even distances: the rest of a row, or everything. */
+static void finish(const struct blocked *o, const struct part *t, uint64_t pixel, uint64_t count, const uint32_t *acc)
+{
+	uint64_t ow = pixel % o->run_w, row = pixel / o->run_w, oh = row % o->run_h, n = row / o->run_h;
 	uint8_t *dst = o->x->lmem + o->dst + t->g * o->dst_group + t->block * 16 * o->dst_c;
 	const uint8_t *res = o->x->lmem + o->res + t->g * o->res_group + t->block * 16 * o->res_c;
 	struct epi_span s = {
@@ -221,68 +258,54 @@ static void tile_finish(const struct blocked *o, const struct part *t, const str
 		.dst_step = o->dst_w, .res_step = o->res_w, .dst_c = (uint32_t)o->dst_c, .res_c = (uint32_t)o->res_c,
 	};
 
-	for (uint32_t i = 0; i < at->count; i += (uint32_t)s.pixels) {
+	for (uint64_t i = 0; i < count; i += s.pixels) {
 		s.acc = acc + (size_t)i * t->nb * 16;
-		s.pixels = o->out_w - ow < at->count - i ? o->out_w - ow : at->count - i;
+		s.pixels = o->run_w - ow < count - i ? o->run_w - ow : count - i;
 		s.dst = dst + n * o->dst_n + oh * o->dst_h + ow * o->dst_w;
 		s.res = res + n * o->res_n + oh * o->res_h + ow * o->res_w;
 		epi_run(&o->epi, &s);
 		ow = 0;
-		if (++oh == o->out_h) {
+		if (++oh == o->run_h) {
 			oh = 0;
 			n++;
 		}
 	}
 }
 
-static void run_tile(const struct blocked *o, const struct part *t, const struct tile *at, uint32_t *acc)
-{
-	static const size_t no_tap[1] = { 0 };
-	struct gemm g = {
-		.a = at->a, .lda = at->lda, .w = t->w, .ldw = t->ldw, .acc = acc, .flush = o->flush,
-		.zero = o->cls != MAC_I8 && !o->acc_in,
-		.tap = o->panel ? no_tap : o->tap, .taps = o->panel ? 1 : o->taps,
-		.steps = o->panel ? o->steps : o->tap_steps,
-	};
-
-	tile_start(o, t, at, acc);
-	if (o->few) {
-		gemm_few(&o->wide_w, &g, at->count, t->nb, o->k_len % 2);
-	} else if (o->flush) {
-		unsigned saved = flush_enter(true);
-
-		gemm_table[o->cls][t->nb][at->count](&g);
-		flush_leave(saved);
-	} else {
-		gemm_table[o->cls][t->nb][at->count](&g);
-	}
-	if (o->epi.raw)
-		tile_raw(o, t, at, acc);
-	else
-		tile_finish(o, t, at, acc);
-}
-
 /* ---- Items ------------------------------------------------------------------------------------------------------------- */
 
+/* Tiles of a part, a batch of them at a time: kernels fill a buffer that the epilogue then empties. */
 static void run_part(const struct blocked *o, struct part *t, uint64_t first, uint64_t last, uint8_t *scratch,
 		     const uint8_t *panel)
 {
-	uint32_t acc[GEMM_MAX_P * GEMM_MAX_B * 16] __attribute__((aligned(64)));
-	uint64_t base;
+	uint32_t acc[BATCH_WORDS] __attribute__((aligned(64)));
+	uint64_t base, from, count = 0;
 	struct tile at;
 
 	part_weights(o, t, scratch);
 	part_start(o, t);
 	tile_at(o, first, &at);
-	base = at.pixel;
+	base = from = at.pixel;
 	for (uint64_t i = first; i < last; i++) {
-		if (exec_stopped(o->x))
-			return;
+		unsigned saved = flush_enter(o->flush);
+
 		tile_at(o, i, &at);
 		at.a = o->panel ? panel + (at.pixel - base) * o->panel_lda :
 				  o->image + image_offset(o, at.pixel) + t->g * o->group_bytes;
 		at.lda = o->panel ? o->panel_lda : o->pixel_bytes;
-		run_tile(o, t, &at, acc);
+		run_tile(o, t, &at, acc + count * t->nb * 16);
+		flush_leave(saved);
+		count += at.count;
+		if (i + 1 < last && (count + o->p) * t->nb * 16 <= BATCH_WORDS)
+			continue;
+		if (exec_stopped(o->x))
+			return;
+		if (o->epi.raw)
+			finish_raw(o, t, from, count, acc);
+		else
+			finish(o, t, from, count, acc);
+		from += count;
+		count = 0;
 	}
 }
 
@@ -304,11 +327,9 @@ static void blocked_item(void *ctx, uint32_t item, unsigned thread)
 		if (o->panel && t.g != group)
 			fill_panel(o, from.pixel, to.pixel + to.count, t.g, panel);
 		group = t.g;
-		for (; left; left -= t.nb, t.block += t.nb) {	/* kernels are made for 1, 2 and 4 blocks */
-			t.nb = left >= 4 ? 4 : left >= 2 ? 2 : 1;
-			t.channels = o->cout - t.block * 16 < t.nb * 16 ? o->cout - t.block * 16 : t.nb * 16;
-			run_part(o, &t, first, last, scratch, panel);
-		}
+		t.nb = left;
+		t.channels = o->cout - t.block * 16 < t.nb * 16 ? o->cout - t.block * 16 : t.nb * 16;
+		run_part(o, &t, first, last, scratch, panel);
 	}
 }
 
@@ -330,10 +351,13 @@ static void choose_tiles(struct blocked *o)
 	uint64_t pixels = (uint64_t)o->out_n * o->out_h * o->out_w;
 	uint64_t width = o->flat ? pixels : o->out_w;
 
-	o->b = o->blocks < GEMM_MAX_B ? o->blocks : GEMM_MAX_B;
-	if (o->b > 2 && (width > 7 || o->blocks < 4))
-		o->b = 2;
-	o->p = even_share(width, gemm_max_p(o->cls, o->b));
+	o->kernel_b = o->blocks < GEMM_MAX_B ? o->blocks : GEMM_MAX_B;
+	if (o->kernel_b > 2 && (width > 7 || o->blocks < 4))
+		o->kernel_b = 2;
+	o->b = PART_MAX_B * o->steps * gemm_w_step(o->cls) > PART_BYTES ? o->kernel_b : PART_MAX_B;
+	if (o->b > o->blocks)
+		o->b = o->blocks;
+	o->p = even_share(width, gemm_max_p(o->cls, o->kernel_b));
 	o->row_tiles = (uint32_t)div_up(width, o->p);
 	o->tiles = o->flat ? o->row_tiles : (uint64_t)o->row_tiles * o->out_n * o->out_h;
 	o->group_parts = (uint32_t)div_up(o->blocks, o->b);
@@ -361,6 +385,20 @@ static void choose_items(struct blocked *o)
 		o->splits = o->parts;
 }
 
+/* Rows of dense images are one run for the epilogue. */
+static void choose_runs(struct blocked *o)
+{
+	uint64_t row = o->out_w * o->dst_w, res_row = o->out_w * o->res_w;
+	bool even = (o->out_h == 1 || o->dst_h == row) && (o->out_n == 1 || o->dst_n == o->out_h * row);
+
+	if (even && o->epi.res)
+		even = (o->out_h == 1 || o->res_h == res_row) && (o->out_n == 1 || o->res_n == o->out_h * res_row);
+	o->run_w = even ? (uint64_t)o->out_n * o->out_h * o->out_w : o->out_w;
+	o->run_h = even ? 1 : o->out_h;
+	o->image_even = (o->out_h == 1 || o->row_bytes == o->out_w * o->pixel_bytes) &&
+			(o->out_n == 1 || o->image_bytes == (uint64_t)o->out_h * o->out_w * o->pixel_bytes);
+}
+
 /* false: too large for the blocked way. */
 static bool blocked_plan(struct blocked *o)
 {
@@ -372,6 +410,7 @@ static bool blocked_plan(struct blocked *o)
 	if (o->panel)
 		o->panel_lda = row_pitch(o);
 	choose_items(o);
+	choose_runs(o);
 	panel = o->panel ? o->tiles_per_item * o->p * o->panel_lda : 0;
 	o->scratch_panel = panel;
 	o->scratch_w = o->widens ? (size_t)o->b * o->steps * gemm_w_step(o->cls) : 0;

@@ -105,7 +105,17 @@ VINL void epi_quad_store(const enum mica_dtype type, const struct epi_part *r, u
 		return;
 	}
 	codes = quad_encode(type, t, r->zero);
-	if (nv == 4) {
+	if (nv == 4 && r->left >= 64) {
+		_mm512_storeu_si512(dst, codes);
+	} else if (nv == 2 && r->left >= 32 && count > 1) {	/* stores with a mask are slow: not without need */
+		_mm256_storeu_si256((__m256i *)dst, _mm512_castsi512_si256(codes));
+		_mm256_storeu_si256((__m256i *)(dst + step), _mm512_extracti64x4_epi64(codes, 1));
+	} else if (nv == 1 && r->left >= 16 && count > 3) {
+		_mm_storeu_si128((__m128i *)dst, _mm512_castsi512_si128(codes));
+		_mm_storeu_si128((__m128i *)(dst + step), _mm512_extracti32x4_epi32(codes, 1));
+		_mm_storeu_si128((__m128i *)(dst + 2 * step), _mm512_extracti32x4_epi32(codes, 2));
+		_mm_storeu_si128((__m128i *)(dst + 3 * step), _mm512_extracti32x4_epi32(codes, 3));
+	} else if (nv == 4) {
 		_mm512_mask_storeu_epi8(dst, mask_bytes(r->left), codes);
 	} else if (nv == 2) {
 		_mm256_mask_storeu_epi8(dst, (__mmask32)mask_bytes(r->left), _mm512_castsi512_si256(codes));
@@ -159,14 +169,26 @@ VINL void epi_pixels(const enum mica_dtype type, const struct epi_part *r, const
 
 static void epi_fused(const struct epilogue *e, const struct epi_span *s, size_t whole)
 {
-	struct epi_part r = {
-		.e = e, .s = s, .inv = vf_set(e->dst->scale), .alpha = vf_set(e->alpha), .beta = vf_set(e->beta),
-		.res_type = e->res ? e->res->dtype : MICA_NONE, .res_scale = vf_set(e->res ? e->res->scale : 0.0f),
-		.zero = view_zero(e->dst), .res_zero = e->res ? view_zero(e->res) : 0,
-	};
+	struct epi_part r;
 
-	r.res_size = mica_dtype_size(r.res_type);
-	quad_tables(r.res_type, &r.tables);
+	r.e = e;
+	r.s = s;
+	r.i = 0;
+	r.inv = vf_set(e->dst->scale);
+	r.alpha = vf_set(e->alpha);
+	r.beta = vf_set(e->beta);
+	r.zero = view_zero(e->dst);
+	r.res_type = MICA_NONE;
+	r.res_size = 0;
+	r.res_scale = vf_set(0.0f);
+	r.res_zero = 0;
+	if (e->res) {
+		r.res_type = e->res->dtype;
+		r.res_size = mica_dtype_size(r.res_type);
+		r.res_scale = vf_set(e->res->scale);
+		r.res_zero = view_zero(e->res);
+		quad_tables(r.res_type, &r.tables);
+	}
 	while (r.i < whole) {
 		unsigned vectors = (unsigned)((whole - r.i + 15) / 16), nv;
 

@@ -13,8 +13,10 @@ struct gemm {
 	size_t steps;
 	const uint8_t *w;	/* first block's steps, taps * steps of them; the next block ldw bytes on */
 	size_t ldw;
-	void *acc;		/* [p][b][16], read and written */
-	bool zero;		/* acc is only written: accumulators start from 0 */
+	const void *start;	/* what accumulators start from: [b][16] */
+	size_t start_step;	/* bytes to the next pixel's; 0: all pixels start alike */
+	void *acc;		/* [p] of acc_step bytes, each [b][16], written; may be where start is */
+	size_t acc_step;
 	bool flush;		/* scalar path only: vector paths have it in MXCSR */
 };
 typedef void gemm_fn(const struct gemm *g);

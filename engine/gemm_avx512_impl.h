@@ -64,6 +64,16 @@ VINL void gemm_step(const enum mac_class cls, const unsigned p, const unsigned b
 	}
 }
 
+VINL __m512 gemm_start(const struct gemm *g, unsigned pixel, unsigned block)
+{
+	return _mm512_loadu_ps((const float *)((const uint8_t *)g->start + pixel * g->start_step) + block * 16);
+}
+
+VINL float *gemm_result(const struct gemm *g, unsigned pixel, unsigned block)
+{
+	return (float *)((uint8_t *)g->acc + pixel * g->acc_step) + block * 16;
+}
+
 VINL void gemm_body(const enum mac_class cls, const unsigned p, const unsigned b, const struct gemm *g)
 {
 	__m512 acc[GEMM_MAX_P * 2];
@@ -71,12 +81,7 @@ VINL void gemm_body(const enum mac_class cls, const unsigned p, const unsigned b
 
 #pragma GCC unroll 28
 	for (unsigned i = 0; i < p * b; i++)
-		acc[i] = _mm512_setzero_ps();
-	if (!g->zero) {
-#pragma GCC unroll 28
-		for (unsigned i = 0; i < p * b; i++)
-			acc[i] = _mm512_loadu_ps((const float *)g->acc + i * 16);
-	}
+		acc[i] = gemm_start(g, i / b, i % b);
 	for (unsigned t = 0; t < g->taps; t++) {
 		const uint8_t *a = g->a + g->tap[t];
 		const uint8_t *base[3] = { a, a + 5 * g->lda, a + 10 * g->lda };
@@ -105,7 +110,7 @@ VINL void gemm_body(const enum mac_class cls, const unsigned p, const unsigned b
 	}
 #pragma GCC unroll 28
 	for (unsigned i = 0; i < p * b; i++)
-		_mm512_storeu_ps((float *)g->acc + i * 16, acc[i]);
+		_mm512_storeu_ps(gemm_result(g, i / b, i % b), acc[i]);
 }
 
 #define GEMM_KERNEL(cls, name, p, b) \
@@ -259,13 +264,13 @@ VINL void few_body(const struct widen *tables, const struct gemm *g, const unsig
 
 	for (unsigned i = 0; i < p; i++)
 		for (unsigned j = 0; j < b; j++)
-			acc[i][j] = g->zero ? _mm512_setzero_ps() : _mm512_loadu_ps((float *)g->acc + (i * b + j) * 16);
+			acc[i][j] = gemm_start(g, i, j);
 	for (; s + 2 < g->steps; s += 2)
 		few_steps(t, g, p, b, s, ~0ull, all, acc);
 	few_steps(t, g, p, b, s, s + 2 == g->steps ? ~0ull : 0xffffffffull, last, acc);
 	for (unsigned i = 0; i < p; i++)
 		for (unsigned j = 0; j < b; j++)
-			_mm512_storeu_ps((float *)g->acc + (i * b + j) * 16, acc[i][j]);
+			_mm512_storeu_ps(gemm_result(g, i, j), acc[i][j]);
 }
 
 VINL bool gemm_has_few(unsigned wdtype)

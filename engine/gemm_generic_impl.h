@@ -27,6 +27,16 @@ VINL unsigned gemm_w_step(enum mac_class cls)
 	return cls == MAC_FLOAT ? 128 : 64;
 }
 
+VINL const float *gemm_start(const struct gemm *g, unsigned pixel)
+{
+	return (const float *)((const uint8_t *)g->start + pixel * g->start_step);
+}
+
+VINL float *gemm_result(const struct gemm *g, unsigned pixel)
+{
+	return (float *)((uint8_t *)g->acc + pixel * g->acc_step);
+}
+
 /* Element k of a step for p pixels. */
 VINL void gemm_lane(const unsigned p, const uint8_t *a, size_t lda, const float *w, const bool flush, vf acc[])
 {
@@ -52,7 +62,7 @@ VINL void gemm_floats(const enum mac_class cls, const unsigned p, const bool flu
 
 #pragma GCC unroll 32
 	for (unsigned i = 0; i < p * (16 / VL); i++)
-		acc[i] = g->zero ? vf_set(0.0f) : vf_load((const float *)g->acc + i * VL);
+		acc[i] = vf_load(gemm_start(g, i / (16 / VL)) + i % (16 / VL) * VL);
 	for (uint32_t t = 0; t < g->taps; t++) {
 		const uint8_t *a = g->a + g->tap[t];
 
@@ -71,7 +81,7 @@ VINL void gemm_floats(const enum mac_class cls, const unsigned p, const bool flu
 	}
 #pragma GCC unroll 32
 	for (unsigned i = 0; i < p * (16 / VL); i++)
-		vf_store((float *)g->acc + i * VL, acc[i]);
+		vf_store(gemm_result(g, i / (16 / VL)) + i % (16 / VL) * VL, acc[i]);
 }
 
 #if VL > 1
@@ -110,11 +120,11 @@ VINL void gemm_ints(const unsigned p, const struct gemm *g)
 	}
 #pragma GCC unroll 6
 	for (unsigned i = 0; i < p * 2; i++) {
-		__m256i *out = (__m256i *)g->acc + i;
+		__m256i *out = (__m256i *)gemm_result(g, i / 2) + i % 2;
 		__m256i sum = _mm256_hadd_epi32(acc[i * 2], acc[i * 2 + 1]);
 
 		sum = _mm256_permute4x64_epi64(sum, 0xd8);
-		_mm256_storeu_si256(out, _mm256_add_epi32(_mm256_loadu_si256(out), sum));
+		_mm256_storeu_si256(out, _mm256_add_epi32(vi_load(gemm_start(g, i / 2) + i % 2 * 8), sum));
 	}
 }
 
@@ -122,14 +132,16 @@ VINL void gemm_ints(const unsigned p, const struct gemm *g)
 
 VINL void gemm_ints(const unsigned p, const struct gemm *g)
 {
-	int32_t *acc = g->acc;
 	const int8_t *w = (const int8_t *)g->w;
 
+	for (unsigned i = 0; i < p; i++)
+		memmove(gemm_result(g, i), gemm_start(g, i), 64);
 	for (uint32_t t = 0; t < g->taps; t++) {
 		const uint8_t *a = g->a + g->tap[t];
 
 		for (size_t s = 0; s < g->steps; s++, a += 8, w += 64)
 			for (unsigned i = 0; i < p; i++) {
+				int32_t *acc = (int32_t *)gemm_result(g, i);
 				int16_t x[4];
 
 				memcpy(x, a + i * g->lda, sizeof(x));
@@ -137,7 +149,7 @@ VINL void gemm_ints(const unsigned p, const struct gemm *g)
 					int32_t sum = x[0] * w[l * 4] + x[1] * w[l * 4 + 1] +
 						      x[2] * w[l * 4 + 2] + x[3] * w[l * 4 + 3];
 
-					acc[i * 16 + l] = vi_add(acc[i * 16 + l], sum);
+					acc[l] = vi_add(acc[l], sum);
 				}
 			}
 	}

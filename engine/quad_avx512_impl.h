@@ -36,18 +36,6 @@ VINL __mmask16 mask_lanes(size_t n)
 	return n >= 16 ? 0xffff : (__mmask16)((1u << n) - 1);
 }
 
-/* Lane i of vector j is code 16 j + i; the other order has it at byte 4 i + j. */
-VINL vi quad_order(vi bytes)
-{
-	static const uint8_t order[64] __attribute__((aligned(64))) = {
-		0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49,
-		53, 57, 61, 2, 6, 10, 14, 18, 22, 26, 30, 34, 38, 42, 46, 50, 54, 58, 62, 3, 7, 11, 15, 19, 23, 27, 31, 35, 39,
-		43, 47, 51, 55, 59, 63,
-	};
-
-	return _mm512_permutexvar_epi8(_mm512_load_si512(order), bytes);
-}
-
 __attribute__((noinline, cold, unused))
 static vi quad_encode_long(const enum mica_dtype t, const struct quad *y)
 {
@@ -58,51 +46,53 @@ static vi quad_encode_long(const enum mica_dtype t, const struct quad *y)
 	return _mm512_loadu_si512(codes);
 }
 
+/* What packing four vectors step by step leaves to be done: lane i of vector j becomes byte 16 j + i. */
+VINL vi quad_order(vi bytes)
+{
+	return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes);
+}
+
 /*
- * The magnitude rounds as it is added to 2^(23 - mant) times itself, or to a power of two whose ulp is the smallest step
- * of the subnormals. Scaled to f32's own exponent range (into its subnormals, where need be) the bits are the code.
+ * The magnitude rounds as it is added to a power of two (2^(23 - mant) times its own, or more where the type is
+ * subnormal): its significand appears in the sum's last bits. Without denormals, which are slow. Returns the code plus
+ * FP8_EXCESS.
  */
 VINL vi quad_round(vf y, const int mant, const int bias, const float top)
 {
-	vf mag = _mm512_range_ps(y, vf_set(top), 0x0a);		/* the smaller magnitude, sign cleared */
-	vi up = vi_add(vf_bits(mag), vi_set((23 - mant) << 23));
-	vf big = vf_of_bits(vi_max(up, vi_set((127 + 1 - bias + 23 - mant) << 23)));
-	vf r = vf_sub(vf_add(mag, big), big);
+	vi mag = vf_bits(_mm512_range_ps(y, vf_set(top), 0x0a));	/* the smaller magnitude, sign cleared */
+	vi up = vi_add(vi_and(mag, vi_set(0x7f800000)), vi_set((23 - mant) << 23));
+	vi big = vi_max(up, vi_set((127 + 1 - bias + 23 - mant) << 23));
+	vi sum = vf_bits(vf_add(vf_of_bits(mag), vf_of_bits(big)));
 
-	return vf_bits(vf_mul(r, vf_of_bits(vi_set(bias << 23))));	/* 2^(bias - 127) */
+	return vi_add(vi_sub(sum, big), vi_srl(big, 23 - mant));
 }
+#define FP8_EXCESS(mant, bias) ((127 - (bias) + 23 - (mant) + 1) << (mant))
 
 VINL vi quad_encode_fp8(const enum mica_dtype t, const struct quad *y)
 {
-	static const uint8_t tops[64] __attribute__((aligned(64))) = {
-		3, 7, 11, 15, 19, 23, 27, 31, 35, 39, 43, 47, 51, 55, 59, 63, 67, 71, 75, 79, 83, 87, 91, 95, 99, 103, 107, 111,
-		115, 119, 123, 127, 3, 7, 11, 15, 19, 23, 27, 31, 35, 39, 43, 47, 51, 55, 59, 63, 67, 71, 75, 79, 83, 87, 91, 95,
-		99, 103, 107, 111, 115, 119, 123, 127,
-	};
-	const int mant = t == MICA_E4M3 ? 3 : 2, shift = 23 - mant;
-	const vi index = _mm512_load_si512(tops);
-	vi code[4], sign;
+	const int mant = t == MICA_E4M3 ? 3 : 2, bias = t == MICA_E4M3 ? 7 : 15;
+	const vi excess = _mm512_set1_epi16((short)FP8_EXCESS(mant, bias));
+	vi c[4], sign;
 
-	if (__builtin_expect(_kortestz_mask16_u8(_mm512_cmp_ps_mask(y->v[0], y->v[1], _CMP_UNORD_Q),
-						 _mm512_cmp_ps_mask(y->v[2], y->v[3], _CMP_UNORD_Q)) == 0, 0)) {
+	if (__builtin_expect(!_kortestz_mask16_u8(_mm512_cmp_ps_mask(y->v[0], y->v[1], _CMP_UNORD_Q),
+						  _mm512_cmp_ps_mask(y->v[2], y->v[3], _CMP_UNORD_Q)), 0)) {
 		struct quad copy = *y;
 
 		return quad_encode_long(t, &copy);
 	}
 #pragma GCC unroll 4
 	for (int j = 0; j < 4; j++)
-		code[j] = quad_round(y->v[j], mant, t == MICA_E4M3 ? 7 : 15, t == MICA_E4M3 ? 448.0f : 57344.0f);
-	code[0] = _mm512_ternarylogic_epi32(vi_srl(code[0], shift), vi_srl(code[1], shift - 8), vi_srl(code[2], shift - 16), 0xfe);
-	code[0] = quad_order(vi_or(code[0], vi_sll(code[3], 24 - shift)));
-	sign = _mm512_mask_mov_epi8(_mm512_permutex2var_epi8(vf_bits(y->v[0]), index, vf_bits(y->v[1])), 0xffffffff00000000ull,
-				    _mm512_permutex2var_epi8(vf_bits(y->v[2]), index, vf_bits(y->v[3])));
-	return _mm512_ternarylogic_epi32(code[0], sign, _mm512_set1_epi8((char)0x80), 0xf8);	/* code | (sign & 0x80) */
+		c[j] = quad_round(y->v[j], mant, bias, t == MICA_E4M3 ? 448.0f : 57344.0f);
+	c[0] = _mm512_packus_epi16(_mm512_sub_epi16(_mm512_packs_epi32(c[0], c[1]), excess),
+				   _mm512_sub_epi16(_mm512_packs_epi32(c[2], c[3]), excess));
+	sign = _mm512_packs_epi16(_mm512_packs_epi32(vf_bits(y->v[0]), vf_bits(y->v[1])),
+				  _mm512_packs_epi32(vf_bits(y->v[2]), vf_bits(y->v[3])));
+	return quad_order(_mm512_ternarylogic_epi32(c[0], sign, _mm512_set1_epi8((char)0x80), 0xf8));	/* c | (sign & 0x80) */
 }
 
 /* Saturating packs do the clamps; a NaN converts to the smallest integer, which is what it should give. */
 VINL vi quad_encode_int(const enum mica_dtype t, const struct quad *y, int zero)
 {
-	const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
 	const vi z = _mm512_set1_epi16((short)zero);
 	vi i[4];
 
@@ -112,7 +102,7 @@ VINL vi quad_encode_int(const enum mica_dtype t, const struct quad *y, int zero)
 	i[0] = _mm512_adds_epi16(_mm512_packs_epi32(i[0], i[1]), z);
 	i[2] = _mm512_adds_epi16(_mm512_packs_epi32(i[2], i[3]), z);
 	i[0] = t == MICA_I8 ? _mm512_packs_epi16(i[0], i[2]) : _mm512_packus_epi16(i[0], i[2]);
-	return _mm512_permutexvar_epi32(order, i[0]);
+	return quad_order(i[0]);
 }
 
 /* y = value * inv already. */
@@ -158,8 +148,8 @@ VINL void quad_tables(unsigned dtype, struct quad_tables *t)
 
 VINL void quad_decode_fp8(const struct quad_tables *t, vi codes, struct quad *out)
 {
-	const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), none = vi_set(0);
-	vi c = _mm512_permutexvar_epi32(order, codes), half[2];
+	const vi none = vi_set(0);
+	vi c = quad_order(codes), half[2];	/* an order that is its own inverse */
 	vi lo = _mm512_permutex2var_epi8(t->v[0], c, t->v[1]), hi = _mm512_permutex2var_epi8(t->v[2], c, t->v[3]);
 
 	hi = _mm512_ternarylogic_epi64(hi, c, _mm512_set1_epi8((char)0x80), 0xf8);
