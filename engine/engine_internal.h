@@ -75,6 +75,9 @@ void pool_destroy(struct pool *p);
 unsigned pool_threads(const struct pool *p);
 /* Runs fn for items 0..n-1, each once, in any order on any thread; returns when all are done. */
 void pool_run(struct pool *p, pool_fn *fn, void *ctx, uint32_t n);
+/* Around a job of several pool_run: in between workers stay awake for a while, and the first one finds them so. */
+void pool_begin(struct pool *p);
+void pool_end(struct pool *p);
 /* `bytes` of 64-byte aligned scratch for every thread, kept until a later call needs more. false: out of memory. */
 bool pool_reserve(struct pool *p, size_t bytes);
 void *pool_scratch(struct pool *p, unsigned thread);

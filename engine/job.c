@@ -189,8 +189,10 @@ int mica_job_run(struct mica_engine *e, const struct mica_job *job, struct mica_
 	for (; r.timed && timelines < job->cores && !err; timelines++)
 		if (mica_timeline_init(&r.time[timelines], &mica_params_default, job->cores, job->layer ? job->layers : 0))
 			err = fail(fault, MICA_FAULT_BUS, timelines, 0, MICA_OK, NULL);
+	pool_begin(e->pool);
 	if (!err)
 		err = run_all(&r);
+	pool_end(e->pool);
 	if (!err && r.timed)
 		report(&r);
 	while (timelines)

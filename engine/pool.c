@@ -1,16 +1,28 @@
 // SPDX-License-Identifier: MIT
 /*
  * Threads of an engine. Workers take items from a counter, so which thread does an item is open, what it does is not.
- * A worker that finds nothing to do spins for some microseconds, then sleeps.
+ * Whoever has nothing to do spins for a bounded time, then sleeps on a futex: longer while a job runs, since its next
+ * packet is near and waking up costs tens of microseconds, and only briefly when none does.
  */
 #include "engine_internal.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
-#define SPINS		400		/* a few microseconds: cheaper than a wake-up, short enough to share the CPU */
 #define OPEN		0x80000000u
+#define LINE		64
+#define SPIN_NS		100000		/* within a job */
+#define SPIN_IDLE_NS	5000		/* outside: the caller may have the next inference at hand */
+#define SPIN_BURST	32		/* pauses between looks at the clock */
+#define YIELD_NS	20000		/* from then on others may have the CPU: there may be more threads than CPUs */
 
 struct worker {
 	struct pool *pool;
@@ -22,23 +34,23 @@ struct worker {
 struct pool {
 	unsigned threads;
 	size_t scratch_size;
+	_Atomic bool quit;
 
 	/* The work at hand; written before `ticket` moves on. */
 	pool_fn *fn;
 	void *ctx;
 	uint32_t items;
-	_Atomic uint32_t next;
-	_Atomic uint32_t state;		/* OPEN while workers may join; the rest counts those that are in */
-	_Atomic uint32_t ticket;	/* one more for each pool_run */
-	_Atomic bool quit;
+	_Atomic bool busy;		/* between pool_begin and pool_end */
+	_Alignas(LINE) _Atomic uint32_t ticket;	/* futex of the workers: one more for each pool_run and pool_begin */
+	_Atomic uint32_t sleepers;
+	_Alignas(LINE) _Atomic uint32_t next;
+	_Alignas(LINE) _Atomic uint32_t state;	/* futex of the caller. OPEN while workers may join; the rest: who is in */
+	_Atomic uint32_t waiting;	/* the caller sleeps on state */
 
-	pthread_mutex_t lock;		/* for sleeping only */
-	pthread_cond_t wake;
-	pthread_cond_t done;
-	unsigned sleepers;		/* under lock */
-
-	struct worker worker[];		/* [0] is the caller */
+	_Alignas(LINE) struct worker worker[];	/* [0] is the caller */
 };
+
+/* ---- Waiting --------------------------------------------------------------------------------------------------------- */
 
 static inline void cpu_relax(void)
 {
@@ -46,6 +58,47 @@ static inline void cpu_relax(void)
 	__builtin_ia32_pause();
 #endif
 }
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+/* Spins while *word is `old`: until SPIN_NS have passed in a busy pool, SPIN_IDLE_NS else. false: it is `old` still. */
+static bool spin(const struct pool *p, const _Atomic uint32_t *word, uint32_t old)
+{
+	int64_t start = 0, passed = 0;
+
+	do {
+		for (int i = 0; i < SPIN_BURST; i++) {
+			if (atomic_load_explicit(word, memory_order_acquire) != old)
+				return true;
+			cpu_relax();
+		}
+		if (!start)
+			start = now_ns();
+		else
+			passed = now_ns() - start;
+		if (passed > YIELD_NS)
+			sched_yield();
+	} while (passed < (atomic_load_explicit(&p->busy, memory_order_relaxed) ? SPIN_NS : SPIN_IDLE_NS));
+	return false;
+}
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t old)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);	/* EINTR, EAGAIN: the caller looks again */
+}
+
+static void futex_wake(_Atomic uint32_t *word, unsigned n)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n < INT_MAX ? n : INT_MAX, NULL, NULL, 0);
+}
+
+/* ---- Workers --------------------------------------------------------------------------------------------------------- */
 
 static void take_items(struct pool *p, unsigned thread)
 {
@@ -55,25 +108,16 @@ static void take_items(struct pool *p, unsigned thread)
 		p->fn(p->ctx, i, thread);
 }
 
-/* Sleeps until the ticket differs from *seen, which it updates. false: quit. */
+/* Waits until the ticket differs from *seen, which it updates. false: quit. */
 static bool wait_ticket(struct pool *p, uint32_t *seen)
 {
-	uint32_t now;
-
-	for (int i = 0; i < SPINS; i++) {
-		now = atomic_load_explicit(&p->ticket, memory_order_acquire);
-		if (now != *seen)
-			goto out;
-		cpu_relax();
+	if (!spin(p, &p->ticket, *seen)) {
+		atomic_fetch_add(&p->sleepers, 1);
+		while (atomic_load(&p->ticket) == *seen)
+			futex_wait(&p->ticket, *seen);
+		atomic_fetch_sub(&p->sleepers, 1);
 	}
-	pthread_mutex_lock(&p->lock);
-	p->sleepers++;
-	while ((now = atomic_load(&p->ticket)) == *seen)
-		pthread_cond_wait(&p->wake, &p->lock);
-	p->sleepers--;
-	pthread_mutex_unlock(&p->lock);
-out:
-	*seen = now;
+	*seen = atomic_load(&p->ticket);
 	return !atomic_load(&p->quit);
 }
 
@@ -90,11 +134,8 @@ static bool join(struct pool *p)
 
 static void leave(struct pool *p)
 {
-	if (atomic_fetch_sub_explicit(&p->state, 1, memory_order_acq_rel) != 1)
-		return;
-	pthread_mutex_lock(&p->lock);
-	pthread_cond_signal(&p->done);
-	pthread_mutex_unlock(&p->lock);
+	if (atomic_fetch_sub(&p->state, 1) == 1 && atomic_load(&p->waiting))
+		futex_wake(&p->state, 1);
 }
 
 static void *worker_main(void *arg)
@@ -113,29 +154,30 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-static void publish(struct pool *p)
+/* ---- The caller ------------------------------------------------------------------------------------------------------ */
+
+/* The ticket moves before sleepers are counted, and sleepers count themselves before they look at it: none is missed. */
+static void publish(struct pool *p, unsigned wanted)
 {
 	atomic_fetch_add(&p->ticket, 1);
-	pthread_mutex_lock(&p->lock);
-	if (p->sleepers)
-		pthread_cond_broadcast(&p->wake);
-	pthread_mutex_unlock(&p->lock);
+	if (atomic_load(&p->sleepers))
+		futex_wake(&p->ticket, wanted);
 }
 
 /* Keeps out who has not joined yet (a worker that is still waking up), waits for those who have. */
 static void close_and_wait(struct pool *p)
 {
-	if (atomic_fetch_and_explicit(&p->state, ~OPEN, memory_order_acq_rel) == OPEN)
-		return;
-	for (int i = 0; i < SPINS; i++) {
-		if (!atomic_load_explicit(&p->state, memory_order_acquire))
-			return;
-		cpu_relax();
+	uint32_t state = atomic_fetch_and(&p->state, ~OPEN) & ~OPEN;
+
+	while (state) {
+		if (!spin(p, &p->state, state)) {
+			atomic_store(&p->waiting, 1);
+			if (atomic_load(&p->state) == state)
+				futex_wait(&p->state, state);
+			atomic_store(&p->waiting, 0);
+		}
+		state = atomic_load_explicit(&p->state, memory_order_acquire);
 	}
-	pthread_mutex_lock(&p->lock);
-	while (atomic_load_explicit(&p->state, memory_order_acquire))
-		pthread_cond_wait(&p->done, &p->lock);
-	pthread_mutex_unlock(&p->lock);
 }
 
 void pool_run(struct pool *p, pool_fn *fn, void *ctx, uint32_t n)
@@ -150,26 +192,42 @@ void pool_run(struct pool *p, pool_fn *fn, void *ctx, uint32_t n)
 	p->items = n;
 	atomic_store_explicit(&p->next, 0, memory_order_relaxed);
 	atomic_store_explicit(&p->state, OPEN, memory_order_release);
-	publish(p);
+	publish(p, n - 1);
 	take_items(p, 0);
 	close_and_wait(p);
 }
 
+void pool_begin(struct pool *p)
+{
+	if (p->threads == 1)
+		return;
+	atomic_store_explicit(&p->busy, true, memory_order_relaxed);
+	if (atomic_load_explicit(&p->sleepers, memory_order_relaxed))
+		publish(p, p->threads - 1);	/* who wakes up finds the door closed and waits awake */
+}
+
+void pool_end(struct pool *p)
+{
+	atomic_store_explicit(&p->busy, false, memory_order_relaxed);
+}
+
+/* ---- Life ------------------------------------------------------------------------------------------------------------ */
+
 struct pool *pool_create(unsigned threads)
 {
-	struct pool *p;
+	struct pool *p = NULL;
+	size_t size;
 	int err;
 
 	if (!threads || threads > MICA_MAX_THREADS) {
 		errno = EINVAL;
 		return NULL;
 	}
-	p = calloc(1, sizeof(*p) + threads * sizeof(p->worker[0]));
+	size = round_up(sizeof(*p) + threads * sizeof(p->worker[0]), LINE);
+	p = aligned_alloc(LINE, size);
 	if (!p)
 		return NULL;
-	pthread_mutex_init(&p->lock, NULL);
-	pthread_cond_init(&p->wake, NULL);
-	pthread_cond_init(&p->done, NULL);
+	memset(p, 0, size);
 	p->threads = 1;
 	for (unsigned i = 1; i < threads; i++) {
 		p->worker[i].pool = p;
@@ -190,14 +248,11 @@ void pool_destroy(struct pool *p)
 	if (!p)
 		return;
 	atomic_store(&p->quit, true);
-	publish(p);
+	publish(p, p->threads);
 	for (unsigned i = 1; i < p->threads; i++)
 		pthread_join(p->worker[i].thread, NULL);
 	for (unsigned i = 0; i < p->threads; i++)
 		free(p->worker[i].scratch);
-	pthread_cond_destroy(&p->done);
-	pthread_cond_destroy(&p->wake);
-	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
 
