@@ -6,6 +6,7 @@ SOVERSION := 0
 
 # --- Which build --------------------------------------------------------------------------------------------------
 # SAN=1 (or address): AddressSanitizer and UBSan. SAN=thread: TSan. SAN=fuzz: clang's libFuzzer with ASan and UBSan.
+# SAN=coverage counts lines and branches (scripts/coverage.sh).
 
 SAN ?=
 ifeq ($(SAN),)
@@ -22,8 +23,11 @@ else ifeq ($(SAN),fuzz)
   SANFLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-error
   # The kernels' intrinsics under everything take clang many minutes: they get the address sanitizer only.
   kernel_SANFLAGS := -O1 -fno-sanitize=undefined,fuzzer-no-link
+else ifeq ($(SAN),coverage)
+  O := build-coverage
+  SANFLAGS := --coverage -fprofile-abs-path
 else
-  $(error SAN=$(SAN) is not known: 1, thread or fuzz)
+  $(error SAN=$(SAN) is not known: 1, thread, fuzz or coverage)
 endif
 
 PREFIX ?= /usr/local
@@ -253,7 +257,11 @@ check-guest:
 bench:
 	@scripts/deps.sh user
 	@$(MAKE) benches
-	$(if $(wildcard bench/run.sh),@bench/run.sh,@echo 'bench/run.sh is not there yet')
+	@QUICK=$(QUICK) bench/run.sh $(if $(PUBLISH),--publish) $(PARTS)
+
+coverage:
+	@scripts/deps.sh user check
+	@scripts/coverage.sh
 
 FUZZ_TIME ?= 60
 fuzz:
@@ -282,7 +290,7 @@ install: all
 	for page in $(MAN_PAGES); do install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; done
 
 clean:
-	rm -rf build build-asan build-tsan build-fuzz
+	rm -rf build build-asan build-tsan build-fuzz build-coverage
 
 help:
 	@printf '%s\n' \
@@ -291,7 +299,8 @@ help:
 		'make run BACKEND=cpu   only the CPU part' \
 		'make check        every test; the last line is "N passed, N failed, N skipped"' \
 		'make check-user   without sanitizers and guest;  check-asan, check-tsan, check-guest: one part' \
-		'make bench        measure what the README quotes' \
+		'make bench        measure what the documentation quotes; QUICK=1, PARTS="models layers accuracy device", PUBLISH=1' \
+		'make coverage     which lines and branches of the kernels the random streams reach' \
 		'make fuzz         fuzz for FUZZ_TIME=60 seconds per target, or FUZZ_RUNS=N executions (needs clang)' \
 		'make lint         checkpatch, sparse, shellcheck' \
 		'make qemu | firmware | driver | guest   one part of the device side' \

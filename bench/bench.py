@@ -15,6 +15,7 @@ import catalog
 import contest
 import device
 import layers
+import publish
 import tables
 
 PARTS = {"models": contest, "layers": layers, "accuracy": accuracy, "device": device}
@@ -64,9 +65,7 @@ def render(result):
     for name, title, show in (("models", "Whole models", tables.models_long), ("models", "Memory", tables.memory),
                               ("layers", "Layers", tables.layers), ("accuracy", "Accuracy", tables.accuracy), ("device", "Device", tables.device)):
         if name in result:
-            at = result[name]["circumstances"]
-            lines += [f"## {title}", "", f"{at['date']}, {at['cpu']}, {at['processors']} processors, commit {at['commit']}, "
-                      f"{at['steal_percent']} % stolen by the host, load {at['load_average_after']:.1f} afterwards.", "", *show(result[name])]
+            lines += [f"## {title}", "", publish.where(result[name]), "", *show(result[name])]
     return "\n".join(lines) + "\n"
 
 
@@ -74,27 +73,38 @@ def run(parts, peer, settings):
     result = stored()
     for name in parts:
         before, start = stolen(), time.monotonic()
-        part = PARTS[name].measure(peer, settings)
+        name, _, only = name.partition("=")
+        part = PARTS[name].measure(peer, {**settings, "only": only.split(",")} if only else settings)
+        if only and name in result:
+            again = [m["model"] for m in part["models"]]
+            part["models"] = [m for m in result[name]["models"] if m["model"] not in again] + part["models"]
+            part["models"].sort(key=lambda m: list(catalog.MODELS).index(m["model"]))
         part["circumstances"] = circumstances(before, settings)
         part["circumstances"]["seconds"] = round(time.monotonic() - start, 1)
         result[name] = part
         write(STORE, json.dumps(result, indent=1) + "\n")
         print(render({name: part}), flush=True)
     write(f"{catalog.BUILD}/bench.md", render(result))
+    return result
 
 
 def main():
-    lib, parts = None, []
+    lib, parts, to_publish = None, [], False
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for a in sys.argv[1:]:
         if a.startswith("--peer="):
             lib = a[7:] or None
-        elif a in PARTS:
+        elif a == "--publish":
+            to_publish = True
+        elif a in PARTS or a.startswith("models="):
             parts.append(a)
         else:
             sys.exit(f"bench: unknown part '{a}' ({', '.join(PARTS)})")
     try:
-        run(parts or PARTS, catalog.Peer(lib), QUICK if os.environ.get("QUICK") else FULL)
+        # --publish alone takes what was measured before.
+        result = run(parts or ([] if to_publish and stored() else PARTS), catalog.Peer(lib), QUICK if os.environ.get("QUICK") else FULL)
+        if to_publish:
+            publish.publish(result, write)
     except KeyboardInterrupt:
         sys.exit("bench: interrupted; the parts that were finished are in " + STORE)
     except (RuntimeError, subprocess.CalledProcessError) as error:

@@ -77,6 +77,8 @@ def fashion(name):
 
 def source(name):
     """The ONNX file that both sides get."""
+    if name not in MODELS:
+        raise Skip(f"there is no such model ({', '.join(MODELS)})")
     wanted = MODELS[name]["file"]
     found = next((f"{top}/{wanted}" for top in ("models", "../shared/models") if os.path.exists(f"{top}/{wanted}")), None)
     if not found:

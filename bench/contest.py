@@ -153,8 +153,8 @@ def plan(name):
 
 def measure(peer, settings):
     empty = empty_processes(peer)
-    result = {"settings": settings, "empty_kb": empty, "models": []}
-    for name in catalog.MODELS:
+    result = {"empty_kb": empty, "models": []}
+    for name in settings.get("only", catalog.MODELS):
         try:
             catalog.source(name)
         except Skip as why:

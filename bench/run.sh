@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# `make bench`: measure every figure that the documentation quotes. Usage: [QUICK=1] bench/run.sh [models|accuracy|device]...
-# (default: all). Tables go to stdout and build/bench/bench.md, numbers to build/bench/bench.json.
+# `make bench`: measure every figure that the documentation quotes. Usage: [QUICK=1] bench/run.sh [--publish] [PART]...
+# Parts are models (models=NAME,NAME: only these), layers, accuracy and device (default: all). Tables go to stdout and build/bench/bench.md, numbers to
+# build/bench/bench.json; --publish also writes them into README.md, docs/ and bench/results/ (docs/speed.md).
 set -euo pipefail
 . "$(dirname "$0")/../scripts/lib.sh"
 

@@ -105,6 +105,12 @@ def by_group(run, formats):
     return rows
 
 
+def layers_short(part):
+    run = run_of(part, 1)
+    return table(["layers", *(f for f in ("e4m3", "e5m2", "bf16", "i8", "f32"))],
+                 [r for r in by_group(run, ("e4m3", "e5m2", "bf16", "i8", "f32")) if r[0] not in ("matmul", "depthwise 5x5")])
+
+
 def roof(run, entry):
     """What the format's ceiling and L2's bandwidth permit, GMAC/s."""
     return min(entry["ceiling"], entry["macs"] / entry["bytes"] * run["ceilings"]["read L2"])
@@ -158,6 +164,10 @@ def accuracy(part):
         lines += table(["model", "ORT INT8", *(f"MICA {n}" for n in names[1:])],
                        [[m, *(f"{r[n]:.5f}" if n in r else "-" for n in names)] for m, r in part["cosine"].items()])
     return lines
+
+
+def accuracy_short(part):
+    return accuracy({"top1": part.get("top1")}) or ["Not measured."]
 
 
 def device(part):

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""Results into the documentation: what stands between a page's markers is replaced, everything else is left alone.
+    <!-- bench NAME: written by bench/run.sh --publish -->   ...   <!-- bench NAME: end -->"""
+import json
+import os
+import re
+
+import roofline
+import tables
+
+RESULTS = "bench/results/results.json"
+ROOFLINE = "docs/roofline.svg"
+
+
+def where(part):
+    at = part["circumstances"]
+    text = f"{at['date']}, {at['cpu']}, {at['processors']} processors, commit {at['commit']}"
+    if at["settings"]["quick"]:
+        text += ", QUICK=1"
+    return f"{text}; {at['seconds']:.0f} s, {at['steal_percent']} % of the machine's time taken by its host, load average {at['load_average_after']:.1f}."
+
+
+def short(result):
+    """README's tables."""
+    lines = []
+    if "models" in result:
+        lines += ["**CPU: best latency in ms, batch 1, against ONNX Runtime 1.30 FP32 and static INT8** (ratios: median of alternating rounds)", "",
+                  *tables.models_short(result["models"])]
+    if "layers" in result:
+        lines += ["**Kernels: share of the ceiling measured around each layer**, one thread, over all of ResNet50's layers of a kind", "",
+                  *tables.layers_short(result["layers"])]
+    for name, title, show in (("accuracy", "Accuracy", tables.accuracy_short), ("device", "Device", tables.device)):
+        if name in result:
+            lines += [f"**{title}.** {show(result[name])[0]}", *show(result[name])[1:]]
+    dates = sorted({p["circumstances"]["date"] for p in result.values()})
+    cpu = next(iter(result.values()))["circumstances"]["cpu"]
+    lines += [f"Measured {dates[0]}{' to ' + dates[-1] if len(dates) > 1 else ''} on {cpu}; all figures, their spread and the method: docs/speed.md."]
+    return lines
+
+
+def sections(result):
+    """{marker: lines} of docs/speed.md."""
+    found = {}
+    for name, show in (("models", tables.models_long), ("layers", tables.layers), ("accuracy", tables.accuracy), ("device", tables.device)):
+        if name in result:
+            found[name] = [where(result[name]), "", *show(result[name])]
+    if "models" in result:
+        found["memory"] = tables.memory(result["models"])
+    return found
+
+
+def replaced(text, name, lines, path):
+    begin, end = f"<!-- bench {name}: written by bench/run.sh --publish -->", f"<!-- bench {name}: end -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.S)
+    if not pattern.search(text):
+        raise RuntimeError(f"{path} has no markers '{begin}' ... '{end}'")
+    body = "\n".join(lines).rstrip("\n")
+    return pattern.sub(lambda _: f"{begin}\n\n{body}\n\n{end}", text)
+
+
+def publish(result, write):
+    """write(path, text) replaces a file as a whole."""
+    with open("README.md", encoding="utf-8") as f:
+        readme = replaced(f.read(), "short", short(result), "README.md")
+    with open("docs/speed.md", encoding="utf-8") as f:
+        speed = f.read()
+    for name, lines in sections(result).items():
+        speed = replaced(speed, name, lines, "docs/speed.md")
+    pages = {"README.md": readme, "docs/speed.md": speed, RESULTS: json.dumps(result, separators=(",", ":")) + "\n"}
+    if "layers" in result:
+        run = tables.run_of(result["layers"], 1)
+        date = result["layers"]["circumstances"]["date"][:10]
+        pages[ROOFLINE] = roofline.draw(run, f"MICA's layers on one thread ({run['isa']}, streamed weights, {date})")
+    os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
+    for path, text in pages.items():
+        write(path, text)
