@@ -70,6 +70,11 @@ static uint64_t room(const struct be_buf *buf)
 	return (buf->size + MICA_LMEM_ALIGN - 1) & ~(uint64_t)(MICA_LMEM_ALIGN - 1);
 }
 
+static struct plan_buf plan_entry(unsigned first, unsigned last, uint64_t size, uint64_t offset)
+{
+	return (struct plan_buf){ .first = first, .last = last, .size = size, .align = MICA_LMEM_ALIGN, .offset = offset };
+}
+
 /* ---- eviction ---- */
 
 static int no_tile(const struct placing *p, unsigned step)
@@ -211,12 +216,12 @@ static int pack(struct placing *p, bool *fits)
 		if (!resident(&b->buf[i]))
 			continue;
 		from[n] = i;
-		pb[n++] = (struct plan_buf){ b->buf[i].first, b->buf[i].last, room(&b->buf[i]), MICA_LMEM_ALIGN, 0 };
+		pb[n++] = plan_entry(b->buf[i].first, b->buf[i].last, room(&b->buf[i]), 0);
 	}
 	problem.count = n;
 	for (unsigned s = 0; s < b->steps; s++)
 		if (wanted(p, s))
-			pb[problem.count++] = (struct plan_buf){ s, s, wanted(p, s), MICA_LMEM_ALIGN, 0 };
+			pb[problem.count++] = plan_entry(s, s, wanted(p, s), 0);
 	ret = plan_solve(&problem, &peak);
 	*fits = !ret && peak <= b->lmem;
 	for (size_t i = 0; i < problem.count && !*fits; i++)
@@ -341,7 +346,7 @@ static int place_arena(struct be_state *b)
 		if (b->buf[i].space != BE_ARENA)
 			continue;
 		from[problem.count] = i;
-		pb[problem.count++] = (struct plan_buf){ b->buf[i].first, b->buf[i].last, room(&b->buf[i]), MICA_LMEM_ALIGN, 0 };
+		pb[problem.count++] = plan_entry(b->buf[i].first, b->buf[i].last, room(&b->buf[i]), 0);
 	}
 	ret = plan_solve(&problem, &b->arena_size);
 	b->arena_lower = plan_lower_bound(pb, problem.count);
@@ -367,11 +372,11 @@ static int check_lmem(const struct be_state *b)
 
 	for (unsigned i = 0; i < b->bufs; i++)
 		if (resident(&b->buf[i]))
-			pb[n++] = (struct plan_buf){ b->buf[i].first, b->buf[i].last, b->buf[i].size, MICA_LMEM_ALIGN, b->buf[i].offset };
+			pb[n++] = plan_entry(b->buf[i].first, b->buf[i].last, b->buf[i].size, b->buf[i].offset);
 	for (unsigned s = 0; s < b->steps; s++)
 		for (unsigned i = 0; i < BE_OPERANDS; i++)
 			for (unsigned j = 0; j < b->step[s].t.instances[i]; j++)
-				pb[n++] = (struct plan_buf){ s, s, b->step[s].t.size[i], MICA_LMEM_ALIGN, b->step[s].t.offset[i][j] };
+				pb[n++] = plan_entry(s, s, b->step[s].t.size[i], b->step[s].t.offset[i][j]);
 	if (plan_check(pb, n, b->lmem, &x, &y) != PLAN_OK)
 		ret = mica_err_set(b->g->err, MICA_ERR_INTERNAL, "%s: the plan of LMEM is refused (entries %zu and %zu); please report it",
 				   b->g->name, x, y);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include "plan.h"
+#include "plan_model.h"
 #include "plan_search.h"
 
 enum { MAX_THREADS = 64, BASE_NODES = 500, WORKER_STACK = 32 << 20 };
@@ -19,15 +19,13 @@ struct worker {
 };
 
 struct exact {
-	struct plan_buf *buf;
-	size_t count;
+	const struct plan_model *m;
 	const struct plan_limits *limits;
 	struct plan_result *result;
 	double started;
-	/* the problem of the search: buffers that have a size, in units */
+	uint64_t *offset;			/* by thing: the best plan */
+	/* the problem of the search: the model's pieces over sections, in units */
 	struct px_buf *px;
-	uint32_t *from;				/* index in px -> index in buf */
-	size_t n;
 	int32_t sections;
 	uint64_t unit;
 	uint64_t lo, hi;			/* in units: refuted below lo, placed at hi */
@@ -80,16 +78,16 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 	return a;
 }
 
-/* In a plan that nothing can be moved down in, every offset is a multiple of what divides all sizes and alignments. */
+/* In a plan that nothing can be moved down in, every offset is a multiple of what divides all that it is made of. */
 static void find_unit(struct exact *e)
 {
-	for (size_t i = 0; i < e->count; i++) {
-		if (!e->buf[i].size)
-			continue;
-		e->from[e->n++] = (uint32_t)i;
-		e->unit = gcd(e->unit, e->buf[i].size);
-		if (e->buf[i].align > 1)
-			e->unit = gcd(e->unit, e->buf[i].align);
+	for (size_t i = 0; i < e->m->pieces; i++)
+		e->unit = gcd(e->unit, e->m->piece[i].size);
+	for (size_t i = 0; i < e->m->things; i++) {
+		if (e->m->thing[i].align > 1)
+			e->unit = gcd(e->unit, e->m->thing[i].align);
+		if (e->m->thing[i].fixed)
+			e->unit = gcd(e->unit, e->m->thing[i].at);
 	}
 }
 
@@ -101,33 +99,44 @@ static int32_t units_of_align(const struct exact *e, uint64_t align)
 	return units < PLAN_SEARCH_UNITS / 2 ? (int32_t)units : PLAN_SEARCH_UNITS / 2;
 }
 
-static int make_problem(struct exact *e)
+static size_t find_sections(const struct exact *e, uint64_t *at)
 {
-	uint64_t *at;
 	size_t n = 0, distinct = 0;
 
-	e->px = calloc(e->count, sizeof(*e->px));
-	e->from = calloc(e->count, sizeof(*e->from));
-	at = calloc(e->count, 2 * sizeof(*at));
-	if (!e->px || !e->from || !at) {
-		free(at);
-		return -1;
-	}
-	find_unit(e);
-	for (size_t i = 0; i < e->n; i++) {
-		at[n++] = e->buf[e->from[i]].first;
-		at[n++] = (uint64_t)e->buf[e->from[i]].last + 1;
+	for (size_t i = 0; i < e->m->pieces; i++) {
+		at[n++] = e->m->piece[i].first;
+		at[n++] = e->m->piece[i].last + 1ull;
 	}
 	qsort(at, n, sizeof(*at), by_value);
 	for (size_t i = 0; i < n; i++)
 		if (!i || at[i] != at[distinct - 1])
 			at[distinct++] = at[i];
-	e->sections = distinct ? (int32_t)distinct - 1 : 0;
-	for (size_t i = 0; i < e->n; i++) {
-		const struct plan_buf *b = &e->buf[e->from[i]];
+	return distinct;
+}
 
-		e->px[i] = (struct px_buf){ section_of(at, distinct, b->first), section_of(at, distinct, (uint64_t)b->last + 1),
-			(int32_t)(b->size / e->unit), units_of_align(e, b->align) };
+static int make_problem(struct exact *e)
+{
+	uint64_t *at = calloc(2 * e->m->pieces + 1, sizeof(*at));
+	size_t distinct;
+
+	e->px = calloc(e->m->pieces + 1, sizeof(*e->px));
+	if (!e->px || !at) {
+		free(at);
+		return -1;
+	}
+	distinct = find_sections(e, at);
+	e->sections = distinct ? (int32_t)distinct - 1 : 0;
+	for (size_t i = 0; i < e->m->pieces; i++) {
+		const struct plan_piece *p = &e->m->piece[i];
+		const struct plan_thing *t = &e->m->thing[p->thing];
+
+		e->px[i] = (struct px_buf){
+			.first = section_of(at, distinct, p->first), .end = section_of(at, distinct, p->last + 1ull),
+			.size = (int32_t)(p->size / e->unit), .align = units_of_align(e, t->align),
+			.at = t->fixed ? (int32_t)(t->at / e->unit) : -1, .group = t->start, .members = t->count,
+			.from = section_of(at, distinct, e->m->piece[t->start].first),
+			.until = section_of(at, distinct, e->m->piece[t->start + t->count - 1].last + 1ull),
+		};
 	}
 	free(at);
 	return 0;
@@ -164,16 +173,18 @@ static bool out_of_budget(const struct exact *e)
 {
 	const struct plan_limits *l = e->limits;
 
+	if (l->cancel && atomic_load(l->cancel))
+		return true;
 	return (l->nodes && e->result->nodes >= l->nodes) || (l->seconds > 0 && now() - e->started >= l->seconds);
 }
 
 static void take(struct exact *e, const struct px *s)
 {
 	e->hi = 0;
-	for (size_t i = 0; i < e->n; i++) {
+	for (size_t i = 0; i < e->m->pieces; i++) {
 		uint64_t at = (uint64_t)px_level(s, i);
 
-		e->buf[e->from[i]].offset = at * e->unit;
+		e->offset[e->m->piece[i].thing] = at * e->unit;
 		e->hi = at + (uint64_t)e->px[i].size > e->hi ? at + (uint64_t)e->px[i].size : e->hi;
 	}
 }
@@ -253,11 +264,12 @@ static int make_workers(struct exact *e)
 	for (unsigned i = 0; e->worker && i < e->threads; i++) {
 		e->worker[i].e = e;
 		e->worker[i].number = i;
-		e->worker[i].search = px_create(e->px, e->n, e->sections);
+		e->worker[i].search = px_create(e->px, e->m->pieces, e->sections);
 		if (!e->worker[i].search)
 			return -1;
 	}
 	e->stop.winner = &e->winner;
+	e->stop.cancel = e->limits->cancel;
 	e->stop.deadline = e->limits->seconds > 0 ? e->started + e->limits->seconds : 0;
 	return e->worker ? 0 : -1;
 }
@@ -269,10 +281,6 @@ static void judge(struct exact *e, uint64_t capacity)
 	struct plan_result *r = e->result;
 	uint64_t bound = r->lower_bound;
 
-	r->peak = 0;
-	for (size_t i = 0; i < e->count; i++)
-		if (e->buf[i].offset + e->buf[i].size > r->peak)
-			r->peak = e->buf[i].offset + e->buf[i].size;
 	if (e->lo * e->unit > bound)
 		r->lower_bound = e->lo * e->unit < r->peak ? e->lo * e->unit : r->peak;
 	if (capacity)
@@ -284,15 +292,16 @@ static void judge(struct exact *e, uint64_t capacity)
 
 static int improve(struct exact *e, uint64_t capacity)
 {
-	int ret = make_problem(e);
+	int ret;
 
-	if (ret)
-		return ret;
+	find_unit(e);
 	e->lo = (e->result->lower_bound + e->unit - 1) / e->unit;
 	e->hi = (e->result->peak + e->unit - 1) / e->unit;
-	if (e->n > PLAN_SEARCH_BUFFERS || e->hi > PLAN_SEARCH_UNITS / 2)
+	if (e->m->pieces > PLAN_SEARCH_BUFFERS || e->hi > PLAN_SEARCH_UNITS / 2)
 		return 0;
-	ret = make_workers(e);
+	ret = make_problem(e);
+	if (!ret)
+		ret = make_workers(e);
 	if (!ret && capacity)
 		fit(e, capacity / e->unit);
 	else if (!ret)
@@ -302,20 +311,28 @@ static int improve(struct exact *e, uint64_t capacity)
 
 int plan_exact(struct plan_buf *buf, size_t count, uint64_t capacity, const struct plan_limits *limits, struct plan_result *result)
 {
-	struct exact e = { .buf = buf, .count = count, .limits = limits, .result = result, .started = now() };
-	struct plan_problem greedy = { .buf = buf, .count = count, .capacity = capacity };
-	int ret;
+	struct plan_model m;
+	struct exact e = { .m = &m, .limits = limits, .result = result, .started = now() };
+	int ret = plan_contradiction(buf, count, NULL, NULL) == PLAN_OK ? 0 : -1;
 
-	*result = (struct plan_result){ .lower_bound = plan_lower_bound(buf, count) };
-	ret = plan_solve(&greedy, &result->peak);
-	if (!ret && result->peak > (capacity ? capacity : result->lower_bound) && (!capacity || capacity >= result->lower_bound))
+	*result = (struct plan_result){ .status = PLAN_STOPPED };
+	if (ret)
+		return ret;
+	ret = plan_model_make(buf, count, &m);
+	e.offset = calloc(m.things + 1, sizeof(*e.offset));
+	ret = ret || !e.offset ? -1 : plan_greedy(&m, capacity, 0, e.offset, &result->peak);
+	result->lower_bound = m.lower;
+	if (!ret && result->peak > (capacity ? capacity : m.lower) && (!capacity || capacity >= m.lower))
 		ret = improve(&e, capacity);
-	if (!ret)
+	if (!ret) {
+		plan_model_apply(&m, e.offset, buf, count, &result->peak);
 		judge(&e, capacity);
+	}
 	for (unsigned i = 0; e.worker && i < e.threads; i++)
 		px_destroy(e.worker[i].search);
 	free(e.worker);
 	free(e.px);
-	free(e.from);
+	free(e.offset);
+	plan_model_free(&m);
 	return ret;
 }

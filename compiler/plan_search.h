@@ -11,15 +11,22 @@
 #define PLAN_SEARCH_UNITS	(1 << 30)	/* levels are int32_t: the largest capacity in units */
 #define PLAN_SEARCH_BUFFERS	4096		/* the work of a node grows with the number of buffers */
 
-/* A buffer over sections: the stretches of time between two neighbouring births or deaths. Sizes are in units. */
+/*
+ * A buffer over sections: the stretches of time between two neighbouring births or deaths. Sizes are in units. A group
+ * is several entries in a row, its pieces, that get one level.
+ */
 struct px_buf {
 	int32_t first, end;		/* sections, end exclusive */
 	int32_t size, align;		/* align is a power of two, or 1 */
+	int32_t at;			/* the only level allowed, or -1 */
+	uint32_t group, members;	/* index of the group's first piece, number of pieces; itself and 1: no group */
+	int32_t from, until;		/* sections of the whole group */
 };
 
 struct px_stop {
 	uint64_t nodes;			/* give up after so many */
 	double deadline;		/* CLOCK_MONOTONIC seconds; 0: none */
+	const atomic_bool *cancel;	/* give up once true; may be NULL */
 	const atomic_uint *winner;	/* give up when a search with a number below `number` has won; may be NULL */
 	unsigned number;
 };

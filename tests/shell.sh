@@ -32,7 +32,7 @@ expect() {
 	local name=$1 code=$2 pattern=$3 status=0
 	shift 3
 	"$@" >"$work/stdout" 2>"$work/stderr" </dev/null || status=$?
-	if [ "$status" -ne "$code" ]; then
+	if ! [[ $status =~ ^$code$ ]]; then
 		not_ok "$name" "\$ $*
 exit code $status, not $code
 $(cat "$work/stderr")"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* mica memplan: places the buffers of a CSV file in memory, provably well. */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include "cli.h"
@@ -75,25 +76,46 @@ static int parse(int argc, char **argv, struct request *r)
 	return 0;
 }
 
-static int print(const struct request *r, const struct memplan *m, const struct plan_result *p)
+static void print_text(const struct request *r, const struct memplan *m, const struct plan_result *p, double gap)
 {
-	double gap = p->lower_bound ? (double)(p->peak - p->lower_bound) / (double)p->lower_bound : 0;
-	json_object *o;
+	printf("%zu buffers: peak %llu, lower bound %llu (gap %.2f %%), without reuse %llu bytes: %s, %.3f s\n", m->count,
+	       (unsigned long long)p->peak, (unsigned long long)p->lower_bound, 100 * gap,
+	       (unsigned long long)plan_no_reuse(m->buf, m->count), plan_status_name(p->status), p->seconds);
+	if (r->capacity && p->peak > r->capacity)
+		printf("%s the best plan found needs %llu bytes more than the capacity of %llu\n",
+		       p->status == PLAN_INFEASIBLE ? "nothing fits;" : "not placed, and not proved impossible;",
+		       (unsigned long long)(p->peak - r->capacity), (unsigned long long)r->capacity);
+}
 
-	if (!r->json) {
-		printf("%zu buffers: peak %llu, lower bound %llu (gap %.2f %%), without reuse %llu bytes: %s, %.3f s\n", m->count,
-		       (unsigned long long)p->peak, (unsigned long long)p->lower_bound, 100 * gap,
-		       (unsigned long long)plan_no_reuse(m->buf, m->count), plan_status_name(p->status), p->seconds);
-		return 0;
-	}
-	o = json_object_new_object();
+static int print_json(const struct request *r, const struct plan_result *p, double gap)
+{
+	json_object *o = json_object_new_object();
+
 	json_object_object_add(o, "peak", json_object_new_int64((int64_t)p->peak));
 	json_object_object_add(o, "lower_bound", json_object_new_int64((int64_t)p->lower_bound));
 	json_object_object_add(o, "gap", json_num(gap));
 	json_object_object_add(o, "status", json_object_new_string(plan_status_name(p->status)));
 	json_object_object_add(o, "seconds", json_num(p->seconds));
 	json_object_object_add(o, "nodes", json_object_new_int64((int64_t)p->nodes));
+	if (r->capacity) {
+		json_object_object_add(o, "capacity", json_object_new_int64((int64_t)r->capacity));
+		json_object_object_add(o, "fits", json_object_new_boolean(p->peak <= r->capacity));
+	}
 	return json_print(o);
+}
+
+static int print(const struct request *r, const struct memplan *m, const struct plan_result *p)
+{
+	double gap = p->lower_bound ? (double)(p->peak - p->lower_bound) / (double)p->lower_bound : 0;
+	int ret = 0;
+
+	if (r->json)
+		ret = print_json(r, p, gap);
+	else
+		print_text(r, m, p, gap);
+	if (!ret && (fflush(stdout) || ferror(stdout)))
+		return cli_fail((enum mica_err_code)MEMPLAN_OUTPUT, "standard output: %s", strerror(errno));
+	return ret;
 }
 
 static int exit_code(enum plan_status status)
@@ -101,16 +123,63 @@ static int exit_code(enum plan_status status)
 	return status == PLAN_INFEASIBLE ? MEMPLAN_INFEASIBLE : status == PLAN_STOPPED ? MEMPLAN_TIME : 0;
 }
 
+/* No plan exists at all, so none is written. */
+static int contradiction(const struct request *r, const struct memplan *m, enum plan_verdict verdict, size_t a, size_t b)
+{
+	json_object *o;
+	const char *why = verdict == PLAN_OVERLAP ? "overlap where they are fixed" :
+		verdict == PLAN_MISALIGNED ? "cannot be aligned where it is fixed" : "are in one alias group and fixed at different offsets";
+
+	if (verdict == PLAN_NO_MEMORY)
+		return cli_fail(MICA_ERR_MEMORY, "out of memory");
+	if (r->json) {
+		o = json_object_new_object();
+		json_object_object_add(o, "peak", NULL);
+		json_object_object_add(o, "lower_bound", NULL);
+		json_object_object_add(o, "gap", NULL);
+		json_object_object_add(o, "status", json_object_new_string(plan_status_name(PLAN_INFEASIBLE)));
+		json_object_object_add(o, "seconds", json_num(0));
+		json_print(o);
+	}
+	if (verdict == PLAN_MISALIGNED)
+		return cli_fail((enum mica_err_code)MEMPLAN_INFEASIBLE, "there is no plan: '%s' %s", m->row[a].id, why);
+	return cli_fail((enum mica_err_code)MEMPLAN_INFEASIBLE, "there is no plan: '%s' and '%s' %s", m->row[b].id, m->row[a].id, why);
+}
+
+static atomic_bool cancelled;
+
+static void on_signal(int number)
+{
+	(void)number;
+	atomic_store(&cancelled, true);
+}
+
+/* The first Ctrl-C ends the search, and the best plan is written; the second ends the program. */
+static void catch_signals(void)
+{
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART };
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+}
+
 static int plan(const struct request *r, struct memplan *m)
 {
 	struct plan_result p;
+	enum plan_verdict verdict;
 	size_t a, b;
 	int ret;
 
+	verdict = plan_contradiction(m->buf, m->count, &a, &b);
+	if (verdict != PLAN_OK)
+		return contradiction(r, m, verdict, a, b);
 	if (plan_exact(m->buf, m->count, r->capacity, &r->limits, &p))
 		return cli_fail(MICA_ERR_MEMORY, "out of memory");
-	if (plan_check(m->buf, m->count, p.peak, &a, &b) != PLAN_OK)
-		return cli_fail(MICA_ERR_INTERNAL, "the validator refuses the plan at '%s' and '%s'; please report it", m->id[a], m->id[b]);
+	verdict = plan_check(m->buf, m->count, p.peak, &a, &b);
+	if (verdict == PLAN_NO_MEMORY)
+		return cli_fail(MICA_ERR_MEMORY, "out of memory");
+	if (verdict != PLAN_OK)
+		return cli_fail(MICA_ERR_INTERNAL, "the validator refuses the plan at '%s' and '%s'; please report it", m->row[a].id, m->row[b].id);
 	ret = r->out ? memplan_write_csv(r->out, m) : 0;
 	if (!ret && r->svg)
 		ret = memplan_write_svg(r->svg, m, &p, r->capacity);
@@ -129,6 +198,8 @@ static int run(int argc, char **argv)
 		return ret;
 	if (r.help)
 		return cli_usage(&cmd_memplan);
+	r.limits.cancel = &cancelled;
+	catch_signals();
 	ret = memplan_read(r.in, &m);
 	if (!ret)
 		ret = plan(&r, &m);
@@ -139,12 +210,13 @@ static int run(int argc, char **argv)
 const struct command cmd_memplan = {
 	"memplan", "place buffers with known lifetimes in memory", run,
 	"FILE.csv [OPTION]...\n\n"
-	"FILE.csv has the columns id,lower,upper,size and optionally alignment; upper is exclusive.\n\n"
+	"FILE.csv has the columns id,lower,upper,size in any order; upper is exclusive. Optional: alignment (a power of\n"
+	"two), fixed (the only offset allowed, or empty), alias (a group's name, or empty; its members get one offset).\n\n"
 	"  --capacity=BYTES           find a plan that fits; without it: the lowest peak\n"
-	"  --time-limit=S             wall time (default 10)\n"
+	"  --time-limit=S             wall time (default 10); Ctrl-C ends the search earlier\n"
 	"  --nodes=N                  limit of the search that gives the same plan on every machine\n"
 	"  --threads=N                threads that search with different orders (default 1)\n"
-	"  --out=FILE.csv             the plan: the input's columns and offset\n"
+	"  --out=FILE.csv             the plan: the columns above that the input has, and offset\n"
 	"  --svg=FILE                 a picture of it, time to the right, addresses up\n"
 	"  --json                     peak, lower_bound, gap, status, seconds, nodes\n\n"
 	"Exit code 0: placed (or minimal) and valid, 3: proved that nothing fits, 4: time ran out, the best plan is written,\n"

@@ -8,6 +8,8 @@
 #include "plan.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(*(a)))
+#define BUF(f, l, s, a) ((struct plan_buf){ .first = (f), .last = (l), .size = (s), .align = (a) })
+#define BUF_AT(f, l, s, a, at) ((struct plan_buf){ .first = (f), .last = (l), .size = (s), .align = (a), .offset = (at) })
 
 static uint64_t solve(struct plan_buf *buf, size_t n, unsigned effort)
 {
@@ -31,7 +33,7 @@ static void no_buffers_need_no_memory(void **state)
 static void a_chain_needs_its_two_largest_neighbours(void **state)
 {
 	struct plan_buf b[] = {
-		{ 0, 1, 100, 1, 0 }, { 1, 2, 300, 1, 0 }, { 2, 3, 200, 1, 0 }, { 3, 4, 50, 1, 0 }, { 4, 5, 400, 1, 0 },
+		BUF(0, 1, 100, 1), BUF(1, 2, 300, 1), BUF(2, 3, 200, 1), BUF(3, 4, 50, 1), BUF(4, 5, 400, 1),
 	};
 
 	(void)state;
@@ -42,7 +44,7 @@ static void a_chain_needs_its_two_largest_neighbours(void **state)
 
 static void buffers_apart_in_time_share_memory(void **state)
 {
-	struct plan_buf b[] = { { 0, 3, 64, 64, 0 }, { 4, 9, 64, 64, 0 }, { 10, 10, 64, 64, 0 } };
+	struct plan_buf b[] = { BUF(0, 3, 64, 64), BUF(4, 9, 64, 64), BUF(10, 10, 64, 64) };
 
 	(void)state;
 	assert_int_equal(solve(b, COUNT(b), 0), 64);
@@ -50,7 +52,7 @@ static void buffers_apart_in_time_share_memory(void **state)
 
 static void both_ends_of_a_live_range_count(void **state)
 {
-	struct plan_buf b[] = { { 0, 4, 64, 64, 0 }, { 4, 9, 64, 64, 0 } };
+	struct plan_buf b[] = { BUF(0, 4, 64, 64), BUF(4, 9, 64, 64) };
 
 	(void)state;
 	assert_int_equal(plan_lower_bound(b, COUNT(b)), 128);
@@ -59,7 +61,7 @@ static void both_ends_of_a_live_range_count(void **state)
 
 static void alignment_is_kept(void **state)
 {
-	struct plan_buf b[] = { { 0, 9, 1, 1, 0 }, { 0, 9, 10, 256, 0 }, { 0, 9, 3, 2, 0 }, { 0, 9, 64, 64, 0 } };
+	struct plan_buf b[] = { BUF(0, 9, 1, 1), BUF(0, 9, 10, 256), BUF(0, 9, 3, 2), BUF(0, 9, 64, 64) };
 
 	(void)state;
 	solve(b, COUNT(b), 50);
@@ -69,7 +71,7 @@ static void alignment_is_kept(void **state)
 
 static void empty_buffers_take_no_room(void **state)
 {
-	struct plan_buf b[] = { { 0, 9, 0, 64, 0 }, { 0, 9, 10, 1, 0 }, { 3, 4, 0, 64, 0 } };
+	struct plan_buf b[] = { BUF(0, 9, 0, 64), BUF(0, 9, 10, 1), BUF(3, 4, 0, 64) };
 
 	(void)state;
 	assert_int_equal(solve(b, COUNT(b), 10), 10);
@@ -79,7 +81,7 @@ static void empty_buffers_take_no_room(void **state)
 static void search_closes_gaps_that_one_greedy_order_leaves(void **state)
 {
 	struct plan_buf b[] = {
-		{ 0, 2, 4, 1, 0 }, { 1, 4, 3, 1, 0 }, { 3, 6, 4, 1, 0 }, { 5, 8, 3, 1, 0 }, { 7, 9, 4, 1, 0 }, { 0, 0, 3, 1, 0 }, { 9, 9, 3, 1, 0 },
+		BUF(0, 2, 4, 1), BUF(1, 4, 3, 1), BUF(3, 6, 4, 1), BUF(5, 8, 3, 1), BUF(7, 9, 4, 1), BUF(0, 0, 3, 1), BUF(9, 9, 3, 1),
 	};
 
 	(void)state;
@@ -92,7 +94,7 @@ static void the_same_problem_gives_the_same_plan(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < COUNT(a); i++)
-		a[i] = (struct plan_buf){ i * 7 % 23, i * 7 % 23 + i % 5, 64 * (1 + i * 13 % 17), 64, 0 };
+		a[i] = BUF(i * 7 % 23, i * 7 % 23 + i % 5, 64 * (1 + i * 13 % 17), 64);
 	memcpy(b, a, sizeof(a));
 	solve(a, COUNT(a), 200);
 	solve(b, COUNT(b), 200);
@@ -101,7 +103,7 @@ static void the_same_problem_gives_the_same_plan(void **state)
 
 static void validator_refuses_overlap(void **state)
 {
-	struct plan_buf b[] = { { 0, 5, 64, 64, 0 }, { 6, 9, 64, 64, 0 }, { 5, 7, 64, 64, 64 }, { 2, 3, 10, 1, 60 } };
+	struct plan_buf b[] = { BUF(0, 5, 64, 64), BUF(6, 9, 64, 64), BUF_AT(5, 7, 64, 64, 64), BUF_AT(2, 3, 10, 1, 60) };
 	size_t x, y;
 
 	(void)state;
@@ -113,7 +115,7 @@ static void validator_refuses_overlap(void **state)
 
 static void validator_refuses_what_lies_outside(void **state)
 {
-	struct plan_buf far = { 0, 1, 64, 64, 64 }, huge = { 0, 1, UINT64_MAX, 1, 64 };
+	struct plan_buf far = BUF_AT(0, 1, 64, 64, 64), huge = BUF_AT(0, 1, UINT64_MAX, 1, 64);
 
 	(void)state;
 	assert_int_equal(plan_check(&far, 1, 128, NULL, NULL), PLAN_OK);
@@ -123,7 +125,7 @@ static void validator_refuses_what_lies_outside(void **state)
 
 static void validator_refuses_misalignment_and_reversed_ranges(void **state)
 {
-	struct plan_buf odd = { 0, 1, 64, 64, 32 }, reversed = { 2, 1, 64, 64, 0 };
+	struct plan_buf odd = BUF_AT(0, 1, 64, 64, 32), reversed = BUF_AT(2, 1, 64, 64, 0);
 
 	(void)state;
 	assert_int_equal(plan_check(&odd, 1, 1000, NULL, NULL), PLAN_MISALIGNED);
@@ -138,7 +140,7 @@ static void random_plans_are_valid_and_near_the_bound(void **state)
 
 	(void)state;
 	for (unsigned round = 0; round < rounds; round++) {
-		struct plan_buf b[60];
+		struct plan_buf b[60] = { 0 };
 		size_t n = 2 + round % 59;
 		double ratio;
 

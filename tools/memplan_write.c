@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT
+/* mica memplan: writes plans as CSV and as a picture. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "cli.h"
+#include "memplan.h"
+
+int memplan_open(const char *path, struct memplan_out *o)
+{
+	struct stat st;
+
+	*o = (struct memplan_out){ 0 };
+	/* What is no regular file must not be replaced by one. */
+	if (!lstat(path, &st) && !S_ISREG(st.st_mode))
+		o->f = fopen(path, "w");
+	else if (asprintf(&o->tmp, "%s.tmp%ld", path, (long)getpid()) < 0)
+		return cli_fail(MICA_ERR_MEMORY, "out of memory");
+	else
+		o->f = fopen(o->tmp, "w");
+	if (o->f)
+		return 0;
+	cli_fail((enum mica_err_code)MEMPLAN_OUTPUT, "%s: %s", path, strerror(errno));
+	free(o->tmp);
+	return MEMPLAN_OUTPUT;
+}
+
+int memplan_close(const char *path, struct memplan_out *o)
+{
+	bool bad = fflush(o->f) || ferror(o->f);
+	int why = errno;
+
+	if (fclose(o->f) && !bad) {
+		bad = true;
+		why = errno;
+	}
+	if (!bad && o->tmp && rename(o->tmp, path)) {
+		bad = true;
+		why = errno;
+	}
+	if (bad) {
+		cli_fail((enum mica_err_code)MEMPLAN_OUTPUT, "%s: %s", path, strerror(why));
+		if (o->tmp)
+			remove(o->tmp);
+	}
+	free(o->tmp);
+	return bad ? MEMPLAN_OUTPUT : 0;
+}
+
+/* ---- CSV ---- */
+
+static void csv_text(FILE *f, const char *text)
+{
+	size_t len = strlen(text);
+
+	if (!strpbrk(text, ",\"") && !isspace((unsigned char)*text) && !(len && isspace((unsigned char)text[len - 1]))) {
+		fputs(text, f);
+		return;
+	}
+	fputc('"', f);
+	for (; *text; text++)
+		fprintf(f, *text == '"' ? "\"\"" : "%c", *text);
+	fputc('"', f);
+}
+
+int memplan_write_csv(const char *path, const struct memplan *m)
+{
+	struct memplan_out o;
+	int ret = memplan_open(path, &o);
+
+	if (ret)
+		return ret;
+	fprintf(o.f, "id,lower,upper,size%s%s%s,offset\n", m->has_alignment ? ",alignment" : "", m->has_fixed ? ",fixed" : "",
+		m->has_alias ? ",alias" : "");
+	for (size_t i = 0; i < m->count; i++) {
+		const struct plan_buf *b = &m->buf[i];
+
+		csv_text(o.f, m->row[i].id);
+		fprintf(o.f, ",%llu,%llu,%llu", (unsigned long long)m->row[i].lower, (unsigned long long)m->row[i].upper,
+			(unsigned long long)b->size);
+		if (m->has_alignment)
+			fprintf(o.f, ",%llu", (unsigned long long)b->align);
+		if (m->has_fixed && b->fixed)
+			fprintf(o.f, ",%llu", (unsigned long long)b->at);
+		else if (m->has_fixed)
+			fputc(',', o.f);
+		if (m->has_alias)
+			fputc(',', o.f);
+		if (b->alias)
+			csv_text(o.f, m->group[b->alias - 1]);
+		fprintf(o.f, ",%llu\n", (unsigned long long)b->offset);
+	}
+	return memplan_close(path, &o);
+}
+
+/* ---- SVG: time goes to the right, addresses go up ---- */
+
+enum { WIDTH = 1280, HEIGHT = 800, LEFT = 110, RIGHT = 1160, TOP = 70, BOTTOM = 740 };
+
+struct picture {
+	FILE *f;
+	uint64_t from, end, top;
+};
+
+static double x_of(const struct picture *p, uint64_t t)
+{
+	return LEFT + (RIGHT - LEFT) * (double)(t - p->from) / (double)(p->end - p->from);
+}
+
+static double y_of(const struct picture *p, uint64_t address)
+{
+	return BOTTOM - (BOTTOM - TOP) * (double)address / (double)p->top;
+}
+
+static void svg_text(FILE *f, const char *text)
+{
+	for (; *text; text++) {
+		if (strchr("<>&\"'", *text))
+			fprintf(f, "&#%d;", *text);
+		else
+			fputc(iscntrl((unsigned char)*text) ? '?' : *text, f);
+	}
+}
+
+static void svg_head(const struct picture *p, const struct memplan *m, const struct plan_result *r)
+{
+	static const struct { const char *class, *what; } legend[] = {
+		{ "free", "buffer" }, { "group", "in an alias group" }, { "fixed", "fixed offset" },
+	};
+
+	fprintf(p->f, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\""
+		" font-family=\"sans-serif\" font-size=\"12\">\n<style>.b{stroke:#333;stroke-width:.5} .fixed{stroke:#000;stroke-width:2}"
+		" .group{stroke:#06c;stroke-width:2} .free{stroke:#333;stroke-width:.5} .axis{stroke:#999} .peak{stroke:#000;stroke-width:1.5}"
+		" .bound{stroke:#080;stroke-width:1.5;stroke-dasharray:2 3} .cap{stroke:#c00;stroke-width:1.5;stroke-dasharray:8 4}</style>\n"
+		"<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", WIDTH, HEIGHT, WIDTH, HEIGHT, WIDTH, HEIGHT);
+	fprintf(p->f, "<text x=\"%d\" y=\"24\" font-size=\"15\">%zu buffers: peak %llu, lower bound %llu, %s</text>\n", LEFT, m->count,
+		(unsigned long long)r->peak, (unsigned long long)r->lower_bound, plan_status_name(r->status));
+	for (unsigned i = 0; i < 3; i++)
+		if (!i || (i == 1 ? m->has_alias : m->has_fixed))
+			fprintf(p->f, "<rect class=\"%s\" x=\"%d\" y=\"36\" width=\"18\" height=\"12\" fill=\"#cde\"/><text x=\"%d\" y=\"46\">%s</text>\n",
+				legend[i].class, LEFT + 170 * (int)i, LEFT + 24 + 170 * (int)i, legend[i].what);
+}
+
+/* The right margin's labels keep apart: the peak's above its line, the bound's below, the capacity's above that. */
+static void svg_level(const struct picture *p, const char *class, const char *what, uint64_t bytes, int shift)
+{
+	double y = y_of(p, bytes);
+
+	fprintf(p->f, "<line class=\"%s\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", class, LEFT - 6, RIGHT + 6, y, y);
+	fprintf(p->f, "<text x=\"%d\" y=\"%.1f\">%s</text><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%llu</text>\n", RIGHT + 10, y + 4 + shift,
+		what, LEFT - 10, y + 4 + shift, (unsigned long long)bytes);
+}
+
+static void svg_axes(const struct picture *p)
+{
+	for (unsigned i = 0; i <= 8; i++) {
+		uint64_t t = p->from + (uint64_t)((double)(p->end - p->from) * i / 8);
+		double x = x_of(p, t);
+
+		fprintf(p->f, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%llu</text>\n",
+			x, x, BOTTOM, BOTTOM + 5, x, BOTTOM + 19, (unsigned long long)t);
+	}
+	fprintf(p->f, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">time (steps)</text>\n", (LEFT + RIGHT) / 2, BOTTOM + 40);
+	fprintf(p->f, "<text transform=\"translate(16 %d) rotate(-90)\" text-anchor=\"middle\">address (bytes)</text>\n", (TOP + BOTTOM) / 2);
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t at = p->top / 4 * i;
+
+		fprintf(p->f, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%llu</text>\n",
+			LEFT - 5, LEFT, y_of(p, at), y_of(p, at), LEFT - 10, y_of(p, at) + 4, (unsigned long long)at);
+	}
+}
+
+static void svg_buffer(const struct picture *p, const struct memplan *m, size_t i)
+{
+	const struct plan_buf *b = &m->buf[i];
+	double x = x_of(p, m->row[i].lower), y = y_of(p, b->offset + b->size);
+	double w = x_of(p, m->row[i].upper) - x, h = y_of(p, b->offset) - y;
+	size_t color = b->alias ? b->alias + m->count : i;
+
+	if (!b->size)
+		return;
+	fprintf(p->f, "<g><rect class=\"%s\" x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"hsl(%zu,55%%,%zu%%)\"%s/><title>",
+		b->fixed ? "fixed" : b->alias ? "group" : "b", x, y, w, h, color * 137 % 360, 68 + color * 7 % 17,
+		b->alias ? " fill-opacity=\".6\"" : "");
+	svg_text(p->f, m->row[i].id);
+	fprintf(p->f, ": steps %llu to %llu, bytes %llu to %llu</title>", (unsigned long long)m->row[i].lower,
+		(unsigned long long)m->row[i].upper, (unsigned long long)b->offset, (unsigned long long)(b->offset + b->size));
+	if (h >= 11 && w >= 7.0 * (double)strlen(m->row[i].id) + 4) {
+		fprintf(p->f, "<text x=\"%.2f\" y=\"%.2f\" text-anchor=\"middle\" font-size=\"10\">", x + w / 2, y + h / 2 + 3.5);
+		svg_text(p->f, m->row[i].id);
+		fputs("</text>", p->f);
+	}
+	fputs("</g>\n", p->f);
+}
+
+int memplan_write_svg(const char *path, const struct memplan *m, const struct plan_result *r, uint64_t capacity)
+{
+	struct picture p = { .from = UINT64_MAX, .top = r->peak > capacity ? r->peak : capacity };
+	struct memplan_out o;
+	int ret = memplan_open(path, &o);
+
+	if (ret)
+		return ret;
+	for (size_t i = 0; i < m->count; i++) {
+		p.from = m->row[i].lower < p.from ? m->row[i].lower : p.from;
+		p.end = m->row[i].upper > p.end ? m->row[i].upper : p.end;
+	}
+	if (!m->count)
+		p.from = 0;
+	p.end = p.end > p.from ? p.end : p.from + 1;
+	p.top = p.top ? p.top : 1;
+	p.f = o.f;
+	svg_head(&p, m, r);
+	svg_axes(&p);
+	for (size_t i = 0; i < m->count; i++)
+		svg_buffer(&p, m, i);
+	if (capacity && capacity != r->peak)
+		svg_level(&p, "cap", "capacity", capacity, capacity > r->peak ? -8 : 8);
+	if (r->lower_bound != r->peak)
+		svg_level(&p, "bound", "lower bound", r->lower_bound, capacity && capacity < r->peak && capacity > r->lower_bound ? 20 : 8);
+	svg_level(&p, "peak", r->lower_bound == r->peak ? capacity == r->peak ? "peak = bound = cap." : "peak = lower bound" :
+		  capacity == r->peak ? "peak = capacity" : "peak", r->peak, capacity > r->peak ? 4 : -2);
+	fputs("</svg>\n", o.f);
+	return memplan_close(path, &o);
+}
