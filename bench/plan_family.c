@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: MIT
+/*
+ * How well the exact planner holds up over a family of hard problems: makes many that are known to fit a capacity, from
+ * nothing and (given CSV files) from published ones, and tells how many are placed within how much CPU time.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include "plan.h"
+
+enum { MOST = 4096, CAPACITY = 1024, KIB = 1024, MOST_TIMES = 4096 };
+
+struct problem {
+	struct plan_buf buf[MOST];	/* with the offsets of a plan that fits */
+	size_t n;
+	char name[64];
+};
+
+static uint64_t state = 1;
+
+static uint32_t rnd(uint32_t below)
+{
+	state = state * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)((state >> 33) % below);
+}
+
+/* Uniform in the logarithm: many small, few large. */
+static uint32_t skewed(uint32_t most)
+{
+	uint32_t v = most;
+
+	for (uint32_t halves = rnd(9); halves && v > 1; halves--)
+		v /= 2;
+	return v ? 1 + rnd(v) : 1;
+}
+
+static void add(struct problem *p, uint32_t first, uint32_t end, uint64_t lo, uint64_t hi)
+{
+	if (p->n < MOST && end > first && hi > lo)
+		p->buf[p->n++] = (struct plan_buf){ .first = first, .last = end - 1, .size = hi - lo, .align = 1, .offset = lo };
+}
+
+/* ---- from nothing: a full rectangle is cut ---- */
+
+struct box { uint32_t first, end, lo, hi; };
+
+static uint32_t between(uint32_t a, uint32_t b)
+{
+	return a + 1 + rnd(b - a - 1);
+}
+
+/* Straight cuts, or pinwheels that no straight cut comes from; returns how many parts. */
+static unsigned cut(struct box b, bool wheel, struct box *out)
+{
+	uint32_t w = b.end - b.first, h = b.hi - b.lo;
+	uint32_t t, s;
+
+	if (wheel && w >= 6 && h >= 6) {
+		uint32_t t1 = between(b.first, b.end - 3), t2 = between(t1, b.end), l1 = between(b.lo, b.hi - 3), l2 = between(l1, b.hi);
+
+		out[0] = (struct box){ b.first, t2, b.lo, l1 };
+		out[1] = (struct box){ t2, b.end, b.lo, l2 };
+		out[2] = (struct box){ t1, b.end, l2, b.hi };
+		out[3] = (struct box){ b.first, t1, l1, b.hi };
+		out[4] = (struct box){ t1, t2, l1, l2 };
+		return 5;
+	}
+	out[0] = out[1] = b;
+	if (w >= 2 && (h < 2 || rnd(w + h / 4) < w)) {
+		t = between(b.first, b.end);
+		out[0].end = out[1].first = t;
+		return 2;
+	}
+	if (h < 2)
+		return 1;
+	s = rnd(3) ? b.lo + skewed(h - 1) : between(b.lo, b.hi);
+	out[0].hi = out[1].lo = s;
+	return 2;
+}
+
+static void make_cuts(struct problem *p, size_t want, uint32_t steps, unsigned wheels, unsigned drop)
+{
+	static struct box box[MOST];
+	size_t n = 1;
+
+	box[0] = (struct box){ 0, steps, 0, CAPACITY };
+	for (unsigned tries = 0; n + 4 < want && tries < 100000; tries++) {
+		size_t best = rnd((uint32_t)n), other = rnd((uint32_t)n);
+		struct box part[5];
+		unsigned parts;
+
+		if ((uint64_t)(box[other].end - box[other].first) * (box[other].hi - box[other].lo) >
+		    (uint64_t)(box[best].end - box[best].first) * (box[best].hi - box[best].lo))
+			best = other;
+		parts = cut(box[best], rnd(100) < wheels, part);
+		box[best] = part[0];
+		for (unsigned i = 1; i < parts; i++)
+			box[n++] = part[i];
+	}
+	for (size_t i = 0; i < n; i++)
+		if (rnd(100) >= drop)
+			add(p, box[i].first, box[i].end, box[i].lo * (uint64_t)KIB, box[i].hi * (uint64_t)KIB);
+}
+
+/* ---- buffers that have a place, and the room around them ---- */
+
+static bool is_free(const struct problem *p, size_t except, uint32_t first, uint32_t last, uint64_t lo, uint64_t hi)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (i != except && p->buf[i].first <= last && first <= p->buf[i].last && p->buf[i].offset < hi &&
+		    lo < p->buf[i].offset + p->buf[i].size)
+			return false;
+	return true;
+}
+
+/* Buffers grow up and down into free room, some of them. */
+static void tighten(struct problem *p, unsigned percent)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		struct plan_buf *b = &p->buf[i];
+		uint64_t lo = 0, hi = (uint64_t)CAPACITY * KIB, end = b->offset + b->size;
+
+		if (rnd(100) >= percent)
+			continue;
+		for (size_t k = 0; k < p->n; k++) {
+			const struct plan_buf *o = &p->buf[k];
+
+			if (k == i || o->first > b->last || b->first > o->last)
+				continue;
+			if (o->offset >= end && o->offset < hi)
+				hi = o->offset;
+			if (o->offset + o->size <= b->offset && o->offset + o->size > lo)
+				lo = o->offset + o->size;
+		}
+		b->offset = lo;
+		b->size = hi - lo;
+	}
+}
+
+/* Lives, sizes drawn from `like` (or skewed ones), each put at random where it fits, until nothing fits any more. */
+static void make_drawn(struct problem *p, const struct problem *like, size_t want, uint32_t steps)
+{
+	for (unsigned tries = 0; p->n < want && tries < 20000; tries++) {
+		const struct plan_buf *b = like ? &like->buf[rnd((uint32_t)like->n)] : NULL;
+		uint32_t length = b ? b->last - b->first + 1 : skewed(steps);
+		uint64_t size = b ? b->size : (uint64_t)skewed(CAPACITY) * KIB, at = 0;
+		uint32_t first = length < steps ? rnd(steps - length + 1) : 0;
+		bool any = true;
+
+		length = length < steps ? length : steps;
+		while (any && at + size <= (uint64_t)CAPACITY * KIB) {
+			any = false;
+			for (size_t i = 0; i < p->n && !any; i++)
+				if (!(p->buf[i].first > first + length - 1 || first > p->buf[i].last) && p->buf[i].offset < at + size &&
+				    at < p->buf[i].offset + p->buf[i].size) {
+					at = p->buf[i].offset + p->buf[i].size;
+					any = true;
+				}
+		}
+		if (at + size <= (uint64_t)CAPACITY * KIB)
+			add(p, first, first + length, at, at + size);
+	}
+}
+
+/* ---- from published ones ---- */
+
+static bool read_csv(const char *path, struct problem *p)
+{
+	FILE *f = fopen(path, "r");
+	char line[256];
+
+	p->n = 0;
+	while (f && fgets(line, sizeof(line), f) && p->n < MOST) {
+		unsigned long long lower, upper, size;
+		const char *rest = strchr(line, ',');
+
+		if (rest && sscanf(rest, ",%llu,%llu,%llu", &lower, &upper, &size) == 3)
+			add(p, (uint32_t)lower, (uint32_t)upper, 0, size);
+	}
+	if (f)
+		fclose(f);
+	snprintf(p->name, sizeof(p->name), "%.20s", strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
+	p->name[strcspn(p->name, ".")] = 0;
+	return p->n;
+}
+
+static int by_time(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Steps become numbers of sections, as draws from another problem only make sense in these. */
+static void to_sections(struct problem *p)
+{
+	static uint32_t at[2 * MOST];
+	size_t n = 0, distinct = 0;
+
+	for (size_t i = 0; i < p->n; i++) {
+		at[n++] = p->buf[i].first;
+		at[n++] = p->buf[i].last + 1;
+	}
+	qsort(at, n, sizeof(*at), by_time);
+	for (size_t i = 0; i < n; i++)
+		if (!i || at[i] != at[distinct - 1])
+			at[distinct++] = at[i];
+	for (size_t i = 0; i < p->n; i++) {
+		uint32_t end = p->buf[i].last + 1;
+
+		p->buf[i].first = (uint32_t)((uint32_t *)bsearch(&p->buf[i].first, at, distinct, sizeof(*at), by_time) - at);
+		p->buf[i].last = (uint32_t)((uint32_t *)bsearch(&end, at, distinct, sizeof(*at), by_time) - at) - 1;
+	}
+}
+
+static uint32_t last_step(const struct problem *p)
+{
+	uint32_t last = 0;
+
+	for (size_t i = 0; i < p->n; i++)
+		last = p->buf[i].last > last ? p->buf[i].last : last;
+	return last;
+}
+
+static void reverse(struct problem *p)
+{
+	uint32_t last = last_step(p);
+
+	for (size_t i = 0; i < p->n; i++) {
+		uint32_t first = p->buf[i].first;
+
+		p->buf[i].first = last - p->buf[i].last;
+		p->buf[i].last = last - first;
+	}
+}
+
+static void shuffle(struct problem *p)
+{
+	for (size_t i = p->n; i > 1; i--) {
+		size_t k = rnd((uint32_t)i);
+		struct plan_buf t = p->buf[k];
+
+		p->buf[k] = p->buf[i - 1];
+		p->buf[i - 1] = t;
+	}
+}
+
+/* Some buffers are cut in two, in time or in space; some live longer than before where there is room. */
+static void vary(struct problem *p, unsigned percent)
+{
+	uint32_t last = last_step(p);
+
+	for (size_t i = 0, n = p->n; i < n; i++) {
+		struct plan_buf *b = &p->buf[i], *c = &p->buf[p->n];
+		bool in_time = rnd(2) && b->last > b->first;
+
+		if (rnd(100) < percent && p->n < MOST && (in_time || b->size > KIB)) {
+			*c = *b;
+			if (in_time) {
+				b->last = b->first + rnd(b->last - b->first);
+				c->first = b->last + 1;
+			} else {
+				b->size = (1 + rnd((uint32_t)(b->size / KIB) - 1)) * (uint64_t)KIB;
+				c->offset = b->offset + b->size;
+				c->size -= b->size;
+			}
+			p->n++;
+		}
+		if (rnd(100) >= 2 * percent)
+			continue;
+		for (unsigned k = rnd(6); k && b->last < last; k--, b->last++)
+			if (!is_free(p, i, b->last + 1, b->last + 1, b->offset, b->offset + b->size))
+				break;
+	}
+}
+
+/* The early half of a and the late half of b; buffers that meet at the cut become one, as large as both plans allow. */
+static void merge(struct problem *p, const struct problem *a, const struct problem *b)
+{
+	uint32_t at = last_step(a) / 2, from = last_step(b) / 2;
+	size_t half;
+
+	for (size_t i = 0; i < a->n; i++)
+		if (a->buf[i].first < at)
+			add(p, a->buf[i].first, a->buf[i].last < at ? a->buf[i].last + 1 : at, a->buf[i].offset, a->buf[i].offset + a->buf[i].size);
+	half = p->n;
+	for (size_t i = 0; i < b->n; i++) {
+		struct plan_buf o = b->buf[i];
+		bool joined = false;
+
+		if (o.last < from)
+			continue;
+		for (size_t k = 0; k < half && o.first <= from && !joined; k++) {
+			struct plan_buf *l = &p->buf[k];
+			uint64_t lo = l->offset > o.offset ? l->offset : o.offset;
+			uint64_t hi = l->offset + l->size < o.offset + o.size ? l->offset + l->size : o.offset + o.size;
+
+			if (l->last + 1 != at || hi <= lo || 2 * (hi - lo) < o.size)
+				continue;
+			l->last = at + o.last - from;
+			l->offset = lo;
+			l->size = hi - lo;
+			joined = true;
+		}
+		if (!joined)
+			add(p, at + (o.first > from ? o.first - from : 0), at + o.last - from + 1, o.offset, o.offset + o.size);
+	}
+}
+
+/* ---- measuring ---- */
+
+static struct { double limit; const char *write; unsigned threads, verbose; double time[MOST_TIMES]; unsigned count; } run = { .limit = 10 };
+
+static double cpu_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void write_csv(const struct problem *p)
+{
+	char path[512];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s.csv", run.write, p->name);
+	f = fopen(path, "w");
+	if (!f) {
+		perror(path);
+		exit(1);
+	}
+	fprintf(f, "id,lower,upper,size\n");
+	for (size_t i = 0; i < p->n; i++)
+		fprintf(f, "%zu,%u,%u,%llu\n", i, p->buf[i].first, p->buf[i].last + 1, (unsigned long long)p->buf[i].size);
+	fclose(f);
+}
+
+static void try(struct problem *p)
+{
+	uint64_t capacity = (uint64_t)CAPACITY * KIB;
+	struct plan_limits limits = { .seconds = run.limit, .threads = run.threads };
+	struct plan_result r;
+	double begin;
+
+	if (!p->n || plan_check(p->buf, p->n, capacity, NULL, NULL) != PLAN_OK) {
+		printf("%s: the generator's plan does not fit\n", p->name);
+		exit(1);
+	}
+	shuffle(p);
+	if (run.write) {
+		write_csv(p);
+		return;
+	}
+	begin = cpu_seconds();
+	if (plan_exact(p->buf, p->n, capacity, &limits, &r) || plan_check(p->buf, p->n, r.peak, NULL, NULL) != PLAN_OK ||
+	    r.status == PLAN_INFEASIBLE) {
+		printf("%s: wrong\n", p->name);
+		exit(1);
+	}
+	run.time[run.count] = r.status == PLAN_PLACED ? cpu_seconds() - begin : 1e9;
+	if (run.verbose || run.time[run.count] > 1)
+		printf("%-24s %4zu buffers, bound %5.1f %%, %8.3f s %9llu nodes %s\n", p->name, p->n,
+		       (double)plan_lower_bound(p->buf, p->n) * 100 / (double)capacity, cpu_seconds() - begin,
+		       (unsigned long long)r.nodes, plan_status_name(r.status));
+	fflush(stdout);
+	run.count++;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const double *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void report(void)
+{
+	static const double within[] = { 0.1, 1, 5, 60 };
+
+	if (!run.count)
+		return;
+	qsort(run.time, run.count, sizeof(*run.time), by_value);
+	printf("%u problems", run.count);
+	for (size_t k = 0; k < sizeof(within) / sizeof(*within); k++) {
+		unsigned n = 0;
+
+		while (n < run.count && run.time[n] <= within[k])
+			n++;
+		printf(", %.1f %% within %g s", 100.0 * n / run.count, within[k]);
+	}
+	printf("; median %.3f s, 95 %% %.3f s\n", run.time[run.count / 2], run.time[run.count * 95 / 100]);
+}
+
+static void from_nothing(unsigned rounds)
+{
+	static struct problem p;
+
+	for (unsigned i = 0; i < rounds; i++) {
+		unsigned kind = i % 4;
+
+		p.n = 0;
+		snprintf(p.name, sizeof(p.name), "%s%u", kind == 0 ? "cut" : kind == 1 ? "wheel" : "drawn", i);
+		if (kind < 2)
+			make_cuts(&p, 150 + rnd(310), 60 + rnd(160), kind ? 30 : 0, i & 4 ? 8 : 0);
+		else
+			make_drawn(&p, NULL, 150 + rnd(310), 60 + rnd(160));
+		if (kind == 3)
+			tighten(&p, 70);
+		try(&p);
+	}
+}
+
+static void from_files(char **path, int files, unsigned rounds)
+{
+	static struct problem src[32], p;
+
+	for (int i = 0; i < files && i < 32; i++) {
+		struct plan_limits limits = { .seconds = 60 };
+		struct plan_result r;
+
+		if (!read_csv(path[i], &src[i]) || plan_exact(src[i].buf, src[i].n, (uint64_t)CAPACITY * KIB, &limits, &r) || r.status != PLAN_PLACED) {
+			fprintf(stderr, "%s: no plan\n", path[i]);
+			exit(1);
+		}
+		to_sections(&src[i]);
+	}
+	for (unsigned k = 0; k < rounds; k++) {
+		static const char *const kinds[] = { "shuffled", "reversed", "tight", "varied", "drawn", "merged" };
+		unsigned kind = k % 6;
+		const struct problem *s = &src[k / 6 % (unsigned)files], *o = &src[rnd((uint32_t)files)];
+
+		p = *s;
+		snprintf(p.name, sizeof(p.name), "%.20s.%s%u", s->name, kinds[kind], k);
+		if (kind >= 4)
+			p.n = 0;
+		if (kind == 1)
+			reverse(&p);
+		else if (kind == 2)
+			tighten(&p, 20 + rnd(80));
+		else if (kind == 3)
+			vary(&p, 5 + rnd(20));
+		else if (kind == 4)
+			make_drawn(&p, s, s->n, last_step(s) + 1);
+		else if (kind == 5)
+			merge(&p, s, o);
+		if (kind >= 3)
+			tighten(&p, rnd(2) * 40);
+		try(&p);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	unsigned rounds = 100;
+	int first = 1;
+
+	for (; first < argc && argv[first][0] == '-'; first++) {
+		const char *a = argv[first];
+
+		if (sscanf(a, "--rounds=%u", &rounds) == 1 || sscanf(a, "--seconds=%lf", &run.limit) == 1 ||
+		    sscanf(a, "--threads=%u", &run.threads) == 1 || sscanf(a, "--seed=%lu", &state) == 1)
+			continue;
+		if (!strncmp(a, "--write=", 8))
+			run.write = a + 8;
+		else if (!strcmp(a, "-v"))
+			run.verbose = 1;
+		else
+			return fprintf(stderr, "plan_family [--rounds=N] [--seconds=S] [--threads=N] [--seed=N] [--write=DIR] [-v] [FILE.csv...]\n"), 2;
+	}
+	if (first < argc)
+		from_files(argv + first, argc - first, rounds);
+	else
+		from_nothing(rounds);
+	report();
+	return 0;
+}
