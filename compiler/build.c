@@ -103,6 +103,7 @@ static bool same_dims(const struct ir_value *x, unsigned rank, const int64_t *di
 static void same_codes(struct ir_value *v, const struct ir_value *x)
 {
 	v->dtype = x->dtype;
+	v->elem = x->elem;
 	v->scale = x->scale;
 	v->zero = x->zero;
 	v->calibrated = x->calibrated;

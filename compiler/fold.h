@@ -15,8 +15,11 @@ int fold_op(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d);
 FOLD(fold_unary);
 FOLD(fold_binary);	/* and variadic */
 FOLD(fold_where);
+FOLD(fold_bits);	/* d->code: one of these */
+enum { FOLD_SHIFT, FOLD_AND, FOLD_OR, FOLD_XOR, FOLD_NOT };
 FOLD(fold_cast);
 FOLD(fold_copy);	/* same elements, new shape */
+FOLD(fold_eye);		/* onnx_ops_select.c */
 /* fold_move.c */
 FOLD(fold_shape);
 FOLD(fold_size);

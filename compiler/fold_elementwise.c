@@ -126,6 +126,23 @@ static int64_t int_binary(int op, int64_t a, int64_t b, bool c_sign)
 	}
 }
 
+/* Wraps to the integer type that ONNX asked for. */
+static int64_t narrow(int64_t v, int onnx_type)
+{
+	switch (onnx_type) {
+	case ONNX_I32:
+		return (int32_t)v;
+	case ONNX_I16:
+		return (int16_t)v;
+	case ONNX_U16:
+		return (uint16_t)v;
+	case ONNX_U32:
+		return (uint32_t)v;
+	default:
+		return v;
+	}
+}
+
 int fold_binary(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	const struct ir_value *a = ir_op_in(op, 0);
@@ -149,11 +166,54 @@ int fold_binary(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 				f = mica_bin_eval((enum mica_bin)d->code, f, get_float(b, at));
 		}
 		if (ints)
-			put_int(y, i, r);
+			put_int(y, i, narrow(r, y->elem));
 		else if (y->dtype == MICA_F32)
 			((float *)y->data)[i] = f;
 		else
 			put_int(y, i, f != 0);
+	}
+	return 0;
+}
+
+static int64_t code_at(const struct ir_value *v, int64_t i)
+{
+	if (v->dtype == MICA_I8)
+		return ((int8_t *)v->data)[i];
+	return v->dtype == MICA_U8 ? ((uint8_t *)v->data)[i] : get_int(v, i);
+}
+
+static uint64_t bits_of(int op, uint64_t a, uint64_t b, bool left)
+{
+	switch (op) {
+	case FOLD_AND:
+		return a & b;
+	case FOLD_OR:
+		return a | b;
+	case FOLD_XOR:
+		return a ^ b;
+	case FOLD_NOT:
+		return ~a;
+	default:
+		return b > 63 ? 0 : left ? a << b : a >> b;
+	}
+}
+
+int fold_bits(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	const struct ir_value *a = op->in[0], *b = ir_op_in(op, 1);
+	bool left = onnx_is(op, "direction", "LEFT", "");
+	struct ir_value *y = op->out[0];
+
+	if ((y->dtype == IR_I64 && !y->elem) || !fold_out(g, op, 0))
+		return 1; /* of unknown width */
+	for (int64_t i = 0, n = ir_elements(y); i < n; i++) {
+		int64_t r = (int64_t)bits_of(d->code, (uint64_t)code_at(a, source(y, i, a)),
+					     b ? (uint64_t)code_at(b, source(y, i, b)) : 0, left);
+
+		if (y->dtype == IR_I64)
+			((int64_t *)y->data)[i] = narrow(r, y->elem);
+		else
+			((uint8_t *)y->data)[i] = (uint8_t)r;
 	}
 	return 0;
 }
@@ -216,28 +276,11 @@ static int64_t float_to_int(float f)
 	return f >= 9.2233720e18f ? INT64_MAX : f <= -9.2233720e18f ? INT64_MIN : (int64_t)f;
 }
 
-/* Wraps to the integer type that ONNX asked for. */
-static int64_t narrow(int64_t v, int onnx_type)
-{
-	switch (onnx_type) {
-	case ONNX_I32:
-		return (int32_t)v;
-	case ONNX_I16:
-		return (int16_t)v;
-	case ONNX_U16:
-		return (uint16_t)v;
-	case ONNX_U32:
-		return (uint32_t)v;
-	default:
-		return v;
-	}
-}
-
 int fold_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	const struct ir_value *x = op->in[0];
 	struct ir_value *y = op->out[0];
-	int to = (int)onnx_int(op, "to", 0);
+	int to = y->elem;
 	bool saturate = onnx_int(op, "saturate", 1) != 0;
 	(void)d;
 

@@ -59,7 +59,7 @@ static void give_up(struct ir_op *op)
 
 int fold_op(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
-	bool shape_only = d->fold == fold_shape || d->fold == fold_size;
+	bool shape_only = d->fold == fold_shape || d->fold == fold_size || d->fold == fold_eye;
 	int r;
 
 	if (!d->fold || (d->fold == fold_copy && op->out[0]->is_output))

@@ -38,6 +38,7 @@ struct ir_value {
 	unsigned rank;
 	int64_t dim[IR_MAX_RANK];	/* all known and > 0 from shape inference on */
 	int dtype;			/* enum mica_dtype or ir_dtype_ext */
+	int elem;			/* ONNX's element type where the importer knows it (integers of one width share a dtype), else 0 */
 
 	/* Quantization. value = (code - zero) * scale. ch_scale: per channel of axis 0 (weights only), then scale is 1. */
 	float scale;

@@ -180,6 +180,9 @@ int onnx_out(struct ir_graph *g, struct ir_op *op, unsigned i, int dtype, unsign
 				 "result has a negative dimension or more than 2^31 elements; "
 				 "check the model and --shape");
 	v->dtype = dtype;
+	v->elem = op->ins && ir_op_in(op, 0) && ir_op_in(op, 0)->dtype == dtype ?
+			  ir_op_in(op, 0)->elem :
+			  0;
 	v->rank = rank;
 	for (unsigned d = 0; d < rank; d++)
 		v->dim[d] = dim[d];

@@ -165,6 +165,7 @@ static int import_input(struct inputs *c, const Onnx__ValueInfoProto *in)
 				    g->name, in->name);
 	v = ir_value_new(g, in->name, dtype, shape.rank, shape.dim);
 	v->is_input = true;
+	v->elem = tensor_type(in)->elem_type;
 	g->input = realloc(g->input, (g->inputs + 1) * sizeof(*g->input));
 	if (!g->input)
 		abort();

@@ -8,6 +8,9 @@ const struct onnx_def *onnx_find(const char *type)
 	static const struct onnx_def *const parts[] = {
 		onnx_elementwise_ops, onnx_window_ops, onnx_matrix_ops,
 		onnx_shape_ops,	      onnx_move_ops,   onnx_quant_ops,
+		onnx_math_ops,	      onnx_select_ops, onnx_loss_ops,
+		onnx_rnn_ops,	      onnx_einsum_ops, onnx_qlinear_ops,
+		onnx_signal_ops,      onnx_spatial_ops,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)

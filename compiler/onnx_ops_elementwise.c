@@ -2,8 +2,8 @@
 /* ONNX operators that work element by element: functions, arithmetic, comparisons, Where, Cast. */
 #include <math.h>
 #include <string.h>
-#include "onnx.h"
 #include "fold.h"
+#include "onnx_quant.h"
 
 #define NONE (-1)
 
@@ -35,15 +35,21 @@ static int infer_clip(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	return infer_same(g, op, d);
 }
 
+/* Training with a ratio of 0 drops nothing either. */
 static int infer_dropout(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
-	const struct ir_value *training = ir_op_in(op, 2);
+	const struct ir_value *x = op->in[0], *ratio = ir_op_in(op, 1), *training = ir_op_in(op, 2);
+	bool none = ratio && ratio->data && ratio->dtype == MICA_F32 && ir_elements(ratio) == 1 &&
+		    *(float *)ratio->data == 0;
+	(void)d;
 
-	if (training &&
+	if (training && !none &&
 	    (!training->data || (training->dtype == IR_BOOL && *(uint8_t *)training->data)))
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "training_mode is not false; export for inference");
-	return infer_same(g, op, d);
+	if (onnx_out(g, op, 1, IR_BOOL, x->rank, x->dim))
+		return -(int)g->err->code;
+	return onnx_out(g, op, 0, x->dtype, x->rank, x->dim);
 }
 
 static int infer_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
@@ -57,13 +63,19 @@ static int infer_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 				 "cast to element type %lld (%s) is not supported; cast to float",
 				 (long long)onnx_int(op, "to", 0),
 				 onnx_type_name((int)onnx_int(op, "to", 0)));
-	return onnx_out(g, op, 0, dtype, x->rank, x->dim);
+	if (onnx_out(g, op, 0, dtype, x->rank, x->dim))
+		return -(int)g->err->code;
+	op->out[0]->elem = (int)onnx_int(op, "to", 0);
+	return 0;
 }
 
 static int infer_castlike(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	(void)d;
-	return onnx_out(g, op, 0, op->in[1]->dtype, op->in[0]->rank, op->in[0]->dim);
+	if (onnx_out(g, op, 0, op->in[1]->dtype, op->in[0]->rank, op->in[0]->dim))
+		return -(int)g->err->code;
+	op->out[0]->elem = op->in[1]->elem;
+	return 0;
 }
 
 static int infer_variadic(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
@@ -94,24 +106,35 @@ static int infer_compare(struct ir_graph *g, struct ir_op *op, const struct onnx
 static int infer_where(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	(void)d;
-	return onnx_broadcast(g, op, op->in[1]->dtype);
+	if (onnx_broadcast(g, op, op->in[1]->dtype))
+		return -(int)g->err->code;
+	op->out[0]->elem = op->in[1]->elem;
+	return 0;
 }
 
 /* ---- canonical form ---- */
 
-/* Operand i as f32: constants of other types are converted. */
-static struct ir_value *operand(struct ir_graph *g, struct ir_op *op, unsigned i)
-{
-	struct ir_value *v = ir_op_in(op, i);
-
-	return v && v->data ? const_f32(g, v) : v;
-}
-
 static int canon_same(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	(void)d;
-	build_becomes(g, op->out[0], operand(g, op, 0));
+	build_becomes(g, op->out[0], expr_in(g, op, 0));
 	return 0;
+}
+
+static int canon_dropout(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	const struct ir_value *x = op->in[0];
+
+	if (expr_wanted(op, 1)) { /* the mask: everything stays; opsets before 12 gave it x's type */
+		struct ir_value *one = build_scalar(&b, 1);
+
+		for (unsigned i = 0; i < g->outputs; i++)
+			if (g->output[i] == op->out[1]) /* must be computed to be an output */
+				one = build_unary(&b, MICA_FN_COPY, one, 0, 0);
+		build_becomes(g, op->out[1], build_expand(&b, one, x->rank, x->dim));
+	}
+	return canon_same(g, op, d);
 }
 
 static int canon_unary(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
@@ -139,22 +162,22 @@ static int canon_unary(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "alpha, beta or gamma is not finite; check the model");
 	build_becomes(g, op->out[0],
-		      build_unary(&b, (enum mica_fn)d->code, operand(g, op, 0), alpha, beta));
+		      build_unary(&b, (enum mica_fn)d->code, expr_in(g, op, 0), alpha, beta));
 	return 0;
 }
 
 static int canon_clip(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
-	struct ir_value *x = operand(g, op, 0), *lo = ir_op_in(op, 1), *hi = ir_op_in(op, 2);
+	struct ir_value *x = expr_in(g, op, 0), *lo = ir_op_in(op, 1), *hi = ir_op_in(op, 2);
 	struct build b = build_at(g, op);
 	float limit[2] = { -INFINITY, INFINITY };
 	bool have;
 	(void)d;
 
 	if ((lo && !lo->data) || (hi && !hi->data)) { /* limits known only at run time */
-		x = lo ? build_binary(&b, MICA_BIN_MAX, x, operand(g, op, 1)) : x;
+		x = lo ? build_binary(&b, MICA_BIN_MAX, x, expr_in(g, op, 1)) : x;
 		build_becomes(g, op->out[0],
-			      hi ? build_binary(&b, MICA_BIN_MIN, x, operand(g, op, 2)) : x);
+			      hi ? build_binary(&b, MICA_BIN_MIN, x, expr_in(g, op, 2)) : x);
 		return 0;
 	}
 	if (onnx_scalar(g, op, "min", 1, &limit[0], &have) ||
@@ -181,7 +204,7 @@ static struct ir_value *scaled(struct build *b, struct ir_value *x, float f)
 
 static int canon_gelu(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
-	struct ir_value *x = operand(g, op, 0), *t;
+	struct ir_value *x = expr_in(g, op, 0), *t;
 	struct build b = build_at(g, op);
 
 	if (!onnx_is(op, "approximate", "tanh", "none"))
@@ -199,7 +222,7 @@ static int canon_gelu(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 static int canon_celu(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build b = build_at(g, op);
-	struct ir_value *x = operand(g, op, 0);
+	struct ir_value *x = expr_in(g, op, 0);
 	float alpha = onnx_float(op, "alpha", 1);
 	(void)d;
 
@@ -216,7 +239,7 @@ static int canon_celu(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 static int canon_thresholded(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build b = build_at(g, op);
-	struct ir_value *x = operand(g, op, 0), *c;
+	struct ir_value *x = expr_in(g, op, 0), *c;
 	(void)d;
 
 	c = build_binary(&b, MICA_BIN_GT, x, build_scalar(&b, onnx_float(op, "alpha", 1)));
@@ -227,7 +250,7 @@ static int canon_thresholded(struct ir_graph *g, struct ir_op *op, const struct 
 static int canon_swish(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build b = build_at(g, op);
-	struct ir_value *x = operand(g, op, 0);
+	struct ir_value *x = expr_in(g, op, 0);
 	float alpha = onnx_float(op, "alpha", 1);
 	(void)d;
 
@@ -240,19 +263,48 @@ static int canon_swish(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 	return 0;
 }
 
-/* Integers stand as f32 at run time; what would need integer division or wrap-around is refused. */
+/* a - trunc(a / b) * b; where the rounded quotient was one too large the remainder has the wrong sign */
+static struct ir_value *remainder_of(struct build *b, struct ir_value *x, struct ir_value *y)
+{
+	struct ir_value *q = expr_trunc(b, build_binary(b, MICA_BIN_DIV, x, y)), *r, *back;
+
+	r = build_binary(b, MICA_BIN_SUB, x, build_binary(b, MICA_BIN_MUL, q, y));
+	back = build_binary(b, MICA_BIN_MUL, expr_fn(b, MICA_FN_SIGN, x),
+			    expr_fn(b, MICA_FN_ABS, y));
+	q = expr_k(b, MICA_BIN_LT, build_binary(b, MICA_BIN_MUL, r, x), 0);
+	return build_where(b, q, build_binary(b, MICA_BIN_ADD, r, back), r);
+}
+
+/* Bytes wrap around as ONNX's do; y is an integer below 2^24 in magnitude. */
+static struct ir_value *wrapped(struct build *b, struct ir_value *y, int dtype)
+{
+	if (dtype == MICA_U8)
+		return expr_k(b, MICA_BIN_MOD, y, 256);
+	y = expr_k(b, MICA_BIN_MOD, expr_k(b, MICA_BIN_ADD, y, 128), 256);
+	return expr_k(b, MICA_BIN_SUB, y, 128);
+}
+
+/* Integers stand as f32 at run time, where those up to 2^24 are exact; a quotient of such is rounded correctly. */
 static int canon_variadic(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
-	struct build b = build_at(g, op);
-	struct ir_value *x = operand(g, op, 0);
+	int dtype = op->out[0]->dtype;
+	bool ints = dtype != MICA_F32 && dtype != IR_BOOL, bytes = dtype == MICA_U8 || dtype == MICA_I8;
+	bool wraps = bytes && (d->code == MICA_BIN_ADD || d->code == MICA_BIN_SUB ||
+			       d->code == MICA_BIN_MUL || d->code == MICA_BIN_POW);
+	struct build b = ints ? expr_at(g, op) : build_at(g, op);
+	struct ir_value *x = expr_in(g, op, 0);
 
-	if ((d->code == MICA_BIN_DIV && op->out[0]->dtype != MICA_F32) ||
-	    (d->code == MICA_BIN_MOD && onnx_int(op, "fmod", 0)))
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "integer division or fmod of values that are only known at run "
-				 "time is not supported; cast to float");
-	for (unsigned i = 1; i < op->ins; i++)
-		x = build_binary(&b, (enum mica_bin)d->code, x, operand(g, op, i));
+	for (unsigned i = 1; i < op->ins; i++) {
+		struct ir_value *y = expr_in(g, op, i);
+
+		if (d->code == MICA_BIN_MOD && onnx_int(op, "fmod", 0))
+			x = remainder_of(&b, x, y);
+		else
+			x = build_binary(&b, (enum mica_bin)d->code, x, y);
+		if (ints && (d->code == MICA_BIN_DIV || d->code == MICA_BIN_POW))
+			x = expr_trunc(&b, x);
+		x = wraps ? wrapped(&b, x, dtype) : x;
+	}
 	if (!strcmp(d->type, "Mean") && op->ins > 1)
 		x = scaled(&b, x, 1.0f / (float)op->ins);
 	build_becomes(g, op->out[0], x);
@@ -265,7 +317,7 @@ static int canon_where(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 	(void)d;
 
 	build_becomes(g, op->out[0],
-		      build_where(&b, operand(g, op, 0), operand(g, op, 1), operand(g, op, 2)));
+		      build_where(&b, expr_in(g, op, 0), expr_in(g, op, 1), expr_in(g, op, 2)));
 	return 0;
 }
 
@@ -273,29 +325,25 @@ static int canon_where(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 static int canon_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build b = build_at(g, op);
-	struct ir_value *x = operand(g, op, 0);
-	int from = op->in[0]->dtype, to = op->out[0]->dtype;
-	(void)d;
+	struct ir_value *x = expr_in(g, op, 0), *y = op->out[0];
+	int from = op->in[0]->dtype, to = y->dtype;
+	bool bytes = to == MICA_I8 || to == MICA_U8;
 
-	if (to == IR_BOOL && from != IR_BOOL) {
-		x = build_unary(&b, MICA_FN_NOT, build_unary(&b, MICA_FN_NOT, x, 0, 0), 0, 0);
-	} else if (to == MICA_E4M3 || to == MICA_E5M2) {
-		if (!onnx_int(op, "saturate", 1))
-			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-					 "saturate=0 is not supported at run time; use saturate=1");
-		x = build_unary(&b, MICA_FN_COPY, x, 0, 0);
-		x->dtype = to;
-	} else if (to != MICA_F32 && from == MICA_F32) {
-		x = build_binary(&b, MICA_BIN_MUL, build_unary(&b, MICA_FN_SIGN, x, 0, 0),
-				 build_unary(&b, MICA_FN_FLOOR,
-					     build_unary(&b, MICA_FN_ABS, x, 0, 0), 0, 0));
+	if (to == MICA_E4M3 || to == MICA_E5M2) {
+		x = quant_float8(&b, x, to, onnx_int(op, "saturate", 1));
+	} else if (to == IR_BOOL && from != IR_BOOL) {
+		x = expr_not(&b, expr_not(&b, x));
+	} else if (to != MICA_F32 && to != IR_BOOL && from != IR_BOOL) {
+		b = expr_at(g, op);
+		x = from == IR_I64 || from == to ? x : expr_trunc(&b, x);
+		x = bytes && from != to ? wrapped(&b, x, to) : x;
 	} else if (to == MICA_F32 && (x->dtype == MICA_E4M3 || x->dtype == MICA_E5M2 ||
 				      x->dtype == MICA_I8 || x->dtype == MICA_U8)) {
 		x = build_unary(&b, MICA_FN_COPY, x, 0, 0);
-	} else {
+	} else if (to != MICA_F32) {
 		return canon_same(g, op, d);
 	}
-	build_becomes(g, op->out[0], x);
+	build_becomes(g, y, x);
 	return 0;
 }
 
@@ -348,7 +396,7 @@ const struct onnx_def onnx_elementwise_ops[] = {
 	{ "ThresholdedRelu", NONE, 1, 1, infer_same, NULL, canon_thresholded },
 	{ "Swish", NONE, 1, 1, infer_same, NULL, canon_swish },
 	{ "Identity", NONE, 1, 1, infer_same, fold_copy, canon_same },
-	{ "Dropout", NONE, 1, 3, infer_dropout, NULL, canon_same },
+	{ "Dropout", NONE, 1, 3, infer_dropout, NULL, canon_dropout },
 	{ "Cast", NONE, 1, 1, infer_cast, fold_cast, canon_cast },
 	{ "CastLike", NONE, 2, 2, infer_castlike, fold_cast, canon_cast },
 	BIN("Sub", SUB),

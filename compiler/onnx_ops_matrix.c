@@ -3,10 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "onnx.h"
+#include "expr.h"
 #include "fold.h"
-
-int canon_constant(struct ir_graph *g, struct ir_op *op, unsigned i, const char *what);
 
 /* Operand as f32 unless it is a quantized constant, which keeps its codes. */
 static struct ir_value *operand(struct ir_graph *g, struct ir_op *op, unsigned i)
@@ -66,50 +64,6 @@ static struct ir_value *times(struct build *b, struct ir_value *x, float f)
 	return s;
 }
 
-static struct ir_value *swap_last(struct build *b, struct ir_value *x)
-{
-	int perm[IR_MAX_RANK];
-
-	for (unsigned i = 0; i < x->rank; i++)
-		perm[i] = (int)i;
-	perm[x->rank - 1] = (int)x->rank - 2;
-	perm[x->rank - 2] = (int)x->rank - 1;
-	return build_transpose(b, x->ch_scale ? const_f32(b->g, x) : x, perm);
-}
-
-/* A matrix behind leading extents of 1. */
-static bool is_matrix(const struct ir_value *x)
-{
-	for (unsigned i = 0; i + 2 < x->rank; i++)
-		if (x->dim[i] != 1)
-			return false;
-	return x->rank >= 2;
-}
-
-/* x times w (or w transposed). A constant stands second: x*w = (w' * x')' */
-static struct ir_value *product(struct build *b, struct ir_value *x, struct ir_value *w,
-				bool trans_b)
-{
-	struct ir_value *in[2] = { x, w };
-	int64_t dim[IR_MAX_RANK];
-	unsigned rank = x->rank > w->rank ? x->rank : w->rank;
-	struct ir_op *op;
-
-	if (x->data && !w->data && is_matrix(x))
-		return swap_last(b, product(b, trans_b ? w : swap_last(b, w), x, true));
-	for (unsigned i = 0; i + 2 < rank; i++) {
-		int64_t p = i + x->rank >= rank ? x->dim[i + x->rank - rank] : 1;
-		int64_t q = i + w->rank >= rank ? w->dim[i + w->rank - rank] : 1;
-
-		dim[i] = p > q ? p : q;
-	}
-	dim[rank - 2] = x->dim[x->rank - 2];
-	dim[rank - 1] = w->dim[w->rank - (trans_b ? 2 : 1)];
-	op = build_op(b, IR_MATMUL, in, 2, rank, dim);
-	op->a.trans_b = trans_b;
-	return op->out[0];
-}
-
 static int canon_gemm(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build b = build_at(g, op);
@@ -121,12 +75,12 @@ static int canon_gemm(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	if (x->data && w->data)
 		x = const_f32(g, x);
 	if (onnx_int(op, "transA", 0))
-		x = swap_last(&b, x);
+		x = expr_swap(&b, x->ch_scale ? const_f32(g, x) : x, 0, 1);
 	if (w->data && alpha != 1) {
 		w = times(&b, w, alpha);
 		alpha = 1;
 	}
-	y = times(&b, product(&b, x, w, tb), alpha);
+	y = times(&b, expr_product(&b, x, w, tb), alpha);
 	if (c && beta != 0)
 		y = build_binary(&b, MICA_BIN_ADD, y,
 				 times(&b, c->data ? const_f32(g, c) : c, beta));
@@ -134,12 +88,11 @@ static int canon_gemm(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	return 0;
 }
 
-static int infer_matmul(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+int infer_matmul_of(struct ir_graph *g, struct ir_op *op, const struct ir_value *a,
+		    const struct ir_value *b)
 {
-	const struct ir_value *a = op->in[0], *b = op->in[1];
 	int64_t dim[IR_MAX_RANK], ak, bk;
 	unsigned rank = a->rank > b->rank ? a->rank : b->rank, n = 0;
-	(void)d;
 
 	if (!a->rank || !b->rank)
 		return onnx_fail(g, op, MICA_ERR_SHAPE,
@@ -169,19 +122,29 @@ static int infer_matmul(struct ir_graph *g, struct ir_op *op, const struct onnx_
 	return onnx_out(g, op, 0, MICA_F32, n, dim);
 }
 
+static int infer_matmul(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	(void)d;
+	return infer_matmul_of(g, op, op->in[0], op->in[1]);
+}
+
+struct ir_value *build_matmul_of(struct build *b, struct ir_value *x, struct ir_value *w)
+{
+	if (x->data && w->data)
+		x = const_f32(b->g, x);
+	if (x->rank == 1)
+		x = build_reshape(b, x, 2, (int64_t[]){ 1, x->dim[0] });
+	if (w->rank == 1)
+		w = build_reshape(b, w, 2, (int64_t[]){ w->dim[0], 1 });
+	return expr_product(b, x, w, false);
+}
+
 static int canon_matmul(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build b = build_at(g, op);
-	struct ir_value *x = operand(g, op, 0), *w = operand(g, op, 1), *y = op->out[0];
 	(void)d;
 
-	if (x->data && w->data)
-		x = const_f32(g, x);
-	if (x->rank == 1)
-		x = build_reshape(&b, x, 2, (int64_t[]){ 1, x->dim[0] });
-	if (w->rank == 1)
-		w = build_reshape(&b, w, 2, (int64_t[]){ w->dim[0], 1 });
-	build_becomes(g, y, build_reshape(&b, product(&b, x, w, false), y->rank, y->dim));
+	expr_becomes(&b, op, 0, build_matmul_of(&b, operand(g, op, 0), operand(g, op, 1)));
 	return 0;
 }
 

@@ -8,11 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "fold.h"
-
-static bool is_code(int dtype)
-{
-	return dtype == MICA_I8 || dtype == MICA_U8 || dtype == MICA_E4M3 || dtype == MICA_E5M2;
-}
+#include "onnx_quant.h"
 
 /* Scale and zero point of a node: one for all, or one for each index of an axis. */
 struct quant {
@@ -21,6 +17,7 @@ struct quant {
 	int64_t n; /* 1 or the extent of axis */
 	unsigned axis;
 	bool blocked; /* scale has a shape of its own (opset 21) */
+	bool fixed; /* scale and zero point are constants */
 };
 
 static int quant_read(struct ir_graph *g, struct ir_op *op, struct quant *q)
@@ -30,17 +27,18 @@ static int quant_read(struct ir_graph *g, struct ir_op *op, struct quant *q)
 
 	memset(q, 0, sizeof(*q));
 	q->zero = ir_op_in(op, 2);
-	if (!s->data || s->dtype != MICA_F32 || (q->zero && !q->zero->data))
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "scale or zero point is not a constant; dynamic quantization is "
-				 "not supported");
+	q->fixed = s->data && (!q->zero || q->zero->data);
 	q->scale = s->data;
 	q->n = ir_elements(s);
 	q->blocked = s->rank > 1;
 	if (q->zero && ir_elements(q->zero) != q->n)
 		return onnx_fail(g, op, MICA_ERR_SHAPE,
 				 "scale and zero point differ in shape; check the model");
-	for (int64_t i = 0; i < q->n; i++)
+	if (s->dtype != MICA_F32)
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "scale has type %s; floats can be scales",
+				 ir_dtype_name(s->dtype));
+	for (int64_t i = 0; s->data && i < q->n; i++)
 		if (!(q->scale[i] > 0) || !isfinite(q->scale[i]))
 			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 					 "scale %g is not a positive number; quantize the model "
@@ -125,18 +123,20 @@ static int check_blocks(struct ir_graph *g, struct ir_op *op)
 static int infer_quantize(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	const struct ir_value *x = op->in[0], *z = ir_op_in(op, 2);
-	int64_t asked = onnx_int(op, "output_dtype", 0);
-	int dtype = z ? z->dtype : asked ? onnx_dtype((int)asked) : MICA_U8;
+	int asked = (int)onnx_int(op, "output_dtype", 0);
+	int elem = z ? z->elem : asked ? asked : ONNX_U8, dtype = onnx_dtype(elem);
 	struct quant q;
 	(void)d;
 
-	if (!is_code(dtype))
+	if (!quant_is_code(dtype) && elem != ONNX_I16 && elem != ONNX_U16)
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "quantizes to a type other than int8, uint8 and float8; quantize "
-				 "the model to one of these");
-	if (quant_read(g, op, &q))
+				 "quantizes to %s; quantize the model to int8, uint8 or float8",
+				 onnx_type_name(elem));
+	if (quant_read(g, op, &q) || (q.blocked && check_blocks(g, op)) ||
+	    onnx_out(g, op, 0, dtype, x->rank, x->dim))
 		return -(int)g->err->code;
-	return onnx_out(g, op, 0, dtype, x->rank, x->dim);
+	op->out[0]->elem = elem;
+	return 0;
 }
 
 static uint8_t encode(int dtype, float x, float scale, int64_t zero, bool saturate)
@@ -162,7 +162,8 @@ static int fold_quantize(struct ir_graph *g, struct ir_op *op, const struct onnx
 
 	if (quant_read(g, op, &q))
 		return -(int)g->err->code;
-	if (x->dtype != MICA_F32 || q.blocked)
+	if (x->dtype != MICA_F32 || q.blocked || op->out[0]->elem == ONNX_I4 ||
+	    op->out[0]->elem == ONNX_U4 || dtype == IR_I64)
 		return 1;
 	out = fold_out(g, op, 0);
 	for (int64_t i = 0, n = ir_elements(x); out && i < n; i++) {
@@ -174,25 +175,76 @@ static int fold_quantize(struct ir_graph *g, struct ir_op *op, const struct onnx
 	return out ? 0 : 1;
 }
 
+/*
+ * Scale or zero point in a shape that broadcasts with x: along the axis, or each entry of a block repeated block_size
+ * times.
+ */
+static struct ir_value *spread(struct build *b, struct ir_op *op, const struct quant *q, unsigned i)
+{
+	const struct ir_value *x = op->in[0];
+	struct ir_value *v = expr_in(b->g, op, i);
+	int64_t dim[IR_MAX_RANK + 1], size = onnx_int(op, "block_size", 1);
+	unsigned axis, n = 0;
+
+	if (!v || q->n == 1)
+		return v ? build_reshape(b, v, 0, dim) : NULL;
+	for (unsigned k = 0; k < x->rank; k++)
+		dim[k] = k == q->axis ? q->n : 1;
+	if (!q->blocked)
+		return build_reshape(b, v, x->rank, dim);
+	axis = (unsigned)onnx_axis(b->g, op, onnx_int(op, "axis", 1), x->rank);
+	for (unsigned k = 0; k < x->rank; k++) { /* [.., blocks, 1, ..] to [.., blocks, size, ..] */
+		dim[n++] = v->dim[k];
+		if (k == axis)
+			dim[n++] = 1;
+	}
+	v = build_reshape(b, v, n, dim);
+	dim[axis + 1] = size;
+	v = build_expand(b, v, n, dim);
+	memmove(dim + axis + 1, dim + axis + 2, (n - axis - 2) * sizeof(*dim));
+	dim[axis] *= size;
+	return build_slice1(b, build_reshape(b, v, x->rank, dim), axis, 0, x->dim[axis]);
+}
+
+/* What no format of a tensor can say (scales by channel, of run time, other integers): codes as plain numbers. */
+static int quantize_numbers(struct ir_graph *g, struct ir_op *op, const struct quant *q)
+{
+	struct build b = expr_at(g, op);
+	struct ir_value *zero = spread(&b, op, q, 2);
+
+	if (q->blocked && op->in[0]->rank >= IR_MAX_RANK)
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "blocks of operands with 8 dimensions are not supported; reshape "
+				 "it in the model");
+	expr_becomes(&b, op, 0,
+		     quant_numbers(&b, expr_in(g, op, 0), spread(&b, op, q, 1), zero,
+				   op->out[0]->elem, onnx_int(op, "saturate", 1)));
+	return 0;
+}
+
 static int canon_quantize(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build b = build_at(g, op);
-	int dtype = op->out[0]->dtype;
+	int dtype = op->out[0]->dtype, elem = op->out[0]->elem;
 	struct ir_value *v;
 	struct quant q;
 	(void)d;
 
 	if (quant_read(g, op, &q))
 		return -(int)g->err->code;
-	if (q.n != 1 || !onnx_int(op, "saturate", 1))
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "activations quantized by channel, or without saturation, are not "
-				 "supported; quantize them per tensor");
-	v = build_unary(&b, MICA_FN_COPY, op->in[0], 0, 0);
-	v->dtype = dtype == MICA_U8 ? MICA_I8 : dtype;
-	v->scale = q.scale[0];
-	v->zero = (int)zero_at(&q, 0) - (dtype == MICA_U8 ? 128 : 0);
+	if (!q.fixed || q.n != 1 || !onnx_int(op, "saturate", 1) || elem == ONNX_I4 ||
+	    elem == ONNX_U4 || !quant_is_code(dtype))
+		return quantize_numbers(g, op, &q);
 	g->qdq = true;
+	if (dtype == MICA_I8 || dtype == MICA_U8) {
+		v = quant_round(&b, expr_in(g, op, 0), dtype == MICA_U8, q.scale[0],
+				(int)zero_at(&q, 0));
+	} else {
+		v = build_unary(&b, MICA_FN_COPY, expr_in(g, op, 0), 0, 0);
+		v->dtype = dtype;
+		v->elem = elem;
+		v->scale = q.scale[0];
+	}
 	build_becomes(g, op->out[0], v);
 	return 0;
 }
@@ -205,7 +257,7 @@ static int infer_dequantize(struct ir_graph *g, struct ir_op *op, const struct o
 	struct quant q;
 	(void)d;
 
-	if (!is_code(x->dtype) && x->dtype != IR_I64)
+	if (!quant_is_code(x->dtype) && x->dtype != IR_I64)
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "operand has type %s; integers and float8 can be dequantized",
 				 ir_dtype_name(x->dtype));
@@ -273,39 +325,43 @@ static struct ir_value *coded(struct ir_graph *g, struct ir_op *op, const struct
 	return v;
 }
 
+static int dequantize_numbers(struct ir_graph *g, struct ir_op *op, const struct quant *q)
+{
+	struct build b = expr_at(g, op);
+	struct ir_value *x = quant_codes(&b, op->in[0]), *zero = spread(&b, op, q, 2);
+
+	if (zero)
+		x = build_binary(&b, MICA_BIN_SUB, x, zero);
+	expr_becomes(&b, op, 0, build_binary(&b, MICA_BIN_MUL, x, spread(&b, op, q, 1)));
+	return 0;
+}
+
 static int canon_dequantize(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
+	struct build b = build_at(g, op);
 	struct ir_value *x = op->in[0];
 	struct quant q;
-	int zero;
 	(void)d;
 
 	if (quant_read(g, op, &q))
 		return -(int)g->err->code;
-	if (x->data) {
+	if (x->data && q.fixed) {
 		build_becomes(g, op->out[0], coded(g, op, &q));
 		return 0;
 	}
-	zero = (int)zero_at(&q, 0);
-	if (q.zero && q.zero->dtype == MICA_U8)
-		zero -= 128;
-	if (x->is_input && x->dtype == MICA_U8) {
-		if (!q.zero)
-			zero = -128;
-		x->dtype = MICA_I8;
-		x->scale = q.scale[0];
-		x->zero = zero;
-	} else if (x->is_input && is_code(x->dtype) && x->scale == 1 && !x->zero) {
-		x->scale = q.scale[0];
-		x->zero = zero;
-	}
-	if (q.n != 1 || !is_code(x->dtype) || x->scale != q.scale[0] ||
-	    (x->dtype == MICA_I8 && x->zero != zero))
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "scale or zero point differ from those that '%.100s' was "
-				 "quantized with; use the same on both sides",
-				 x->name);
+	if (!q.fixed || q.n != 1 || !quant_is_code(x->dtype))
+		return dequantize_numbers(g, op, &q);
 	g->qdq = true;
+	if (x->dtype == MICA_I8 || x->dtype == MICA_U8) {
+		bool u8 = x->elem == ONNX_U8;
+
+		b = expr_at(g, op);
+		x = quant_value(&b, x, u8, q.scale[0], (int)zero_at(&q, 0));
+	} else if (x->is_input && x->scale == 1) {
+		x->scale = q.scale[0];
+	} else if (x->scale != q.scale[0]) {
+		return dequantize_numbers(g, op, &q);
+	}
 	build_becomes(g, op->out[0], x); /* who reads the codes reads the values */
 	return 0;
 }

@@ -3,13 +3,14 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "expr.h"
 #include "onnx_window.h"
 
 /* ---- Conv, ConvTranspose ---- */
 
-static int check_weights(struct ir_graph *g, struct ir_op *op, unsigned oc_axis)
+static int check_weights(struct ir_graph *g, struct ir_op *op, const struct ir_value *x,
+			 const struct ir_value *w, const struct ir_value *b, unsigned oc_axis)
 {
-	const struct ir_value *x = op->in[0], *w = op->in[1], *b = ir_op_in(op, 2);
 	int64_t groups = onnx_int(op, "group", 1), in, out;
 
 	if (w->rank != x->rank || x->rank < 3)
@@ -37,25 +38,30 @@ static int check_weights(struct ir_graph *g, struct ir_op *op, unsigned oc_axis)
 	return 0;
 }
 
-static int infer_conv(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+int infer_conv_of(struct ir_graph *g, struct ir_op *op, const struct ir_value *x,
+		  const struct ir_value *w, const struct ir_value *bias)
 {
-	const struct ir_value *x = op->in[0], *w = op->in[1];
 	struct window win;
-	int r = check_weights(g, op, (unsigned)d->code);
 
-	if (r)
-		return r;
-	if (d->code)
-		r = window_read_transposed(g, op, x, w->dim + 2, &win);
-	else
-		r = window_read(g, op, x, w->dim + 2, &win);
-	if (r)
-		return r;
-	return window_out(g, op, &win, MICA_F32, x->dim[0],
-			  d->code ? w->dim[1] * onnx_int(op, "group", 1) : w->dim[0]);
+	if (check_weights(g, op, x, w, bias, 0) || window_read(g, op, x, w->dim + 2, &win))
+		return -(int)g->err->code;
+	return window_out(g, op, &win, MICA_F32, x->dim[0], w->dim[0]);
 }
 
-int canon_constant(struct ir_graph *g, struct ir_op *op, unsigned i, const char *what);
+/* code 1: ConvTranspose */
+static int infer_conv(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	const struct ir_value *x = op->in[0], *w = op->in[1], *bias = ir_op_in(op, 2);
+	struct window win;
+
+	if (!d->code)
+		return infer_conv_of(g, op, x, w, bias);
+	if (check_weights(g, op, x, w, bias, 1) ||
+	    window_read_transposed(g, op, x, w->dim + 2, &win))
+		return -(int)g->err->code;
+	return window_out(g, op, &win, MICA_F32, x->dim[0], w->dim[1] * onnx_int(op, "group", 1));
+}
+
 int canon_constant(struct ir_graph *g, struct ir_op *op, unsigned i, const char *what)
 {
 	const struct ir_value *v = ir_op_in(op, i);
@@ -68,33 +74,66 @@ int canon_constant(struct ir_graph *g, struct ir_op *op, unsigned i, const char 
 	return 0;
 }
 
+/* The 2-D operator on x and weights of 4 dimensions. */
+static struct ir_value *conv2(struct build *b, enum ir_kind kind, struct ir_value *const *in,
+			      const struct window *win, int64_t channels, int groups)
+{
+	int64_t dim[4] = { in[0]->dim[0], channels, win->out[1], win->out[2] };
+	struct ir_op *conv = build_op(b, kind, in, 3, 4, dim);
+
+	window_to_attr(win, &conv->a);
+	conv->a.groups = groups;
+	return conv->out[0];
+}
+
+struct ir_value *build_conv_of(struct build *b, struct ir_op *op, struct ir_value *x,
+			       struct ir_value *w, struct ir_value *bias)
+{
+	int groups = (int)onnx_int(op, "group", 1);
+	struct ir_value *in[3] = { x, w, bias ? const_f32(b->g, bias) : NULL };
+	struct window win;
+
+	if (window_read(b->g, op, x, w->dim + 2, &win))
+		return NULL;
+	if (x->rank == 5) {
+		in[0] = window3_x(b, x, &win, groups);
+		in[1] = window3_weights(b, w);
+		return window3_y(b, conv2(b, IR_CONV, in, &win, w->dim[0], groups), x->dim[0]);
+	}
+	if (w->ch_scale && w->rank == 3)
+		w = const_f32(b->g, w);
+	in[0] = window_lift(b, x);
+	in[1] = window_lift(b, w);
+	return conv2(b, IR_CONV, in, &win, w->dim[0], groups);
+}
+
+static struct ir_value *conv_transposed(struct build *b, struct ir_op *op, struct ir_value *x,
+					struct ir_value *w, struct ir_value *bias)
+{
+	int groups = (int)onnx_int(op, "group", 1);
+	struct ir_value *in[3] = { window_lift(b, x), NULL, bias ? const_f32(b->g, bias) : NULL };
+	struct window win;
+
+	if (window_read_transposed(b->g, op, x, w->dim + 2, &win))
+		return NULL;
+	if (x->rank == 5)
+		return window3_convt(b, x, const_f32(b->g, w), in[2], &win, groups);
+	in[1] = window_lift(b, w->ch_scale && w->rank == 3 ? const_f32(b->g, w) : w);
+	return conv2(b, IR_CONVT, in, &win, w->dim[1] * groups, groups);
+}
+
 static int canon_conv(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build b = build_at(g, op);
-	struct ir_value *in[3] = { op->in[0], op->in[1], ir_op_in(op, 2) };
-	struct window win;
-	struct ir_op *conv;
-	int64_t dim[4];
+	struct ir_value *x = op->in[0], *w = op->in[1], *bias = ir_op_in(op, 2), *y;
 
 	if (canon_constant(g, op, 1, "weights") || canon_constant(g, op, 2, "bias"))
 		return -(int)g->err->code;
-	if (d->code ? window_read_transposed(g, op, in[0], in[1]->dim + 2, &win)
-		    : window_read(g, op, in[0], in[1]->dim + 2, &win))
+	x = x->data ? const_f32(g, x) : x;
+	y = d->code ? conv_transposed(&b, op, x, w, bias) : build_conv_of(&b, op, x, w, bias);
+	if (!y)
 		return -(int)g->err->code;
-	if (in[1]->ch_scale && in[1]->rank == 3)
-		in[1] = const_f32(g, in[1]);
-	if (in[0]->data)
-		in[0] = const_f32(g, in[0]);
-	in[0] = window_lift(&b, in[0]);
-	in[1] = window_lift(&b, in[1]);
-	in[2] = in[2] ? const_f32(g, in[2]) : NULL;
-	memcpy(dim, (int64_t[]){ op->out[0]->dim[0], op->out[0]->dim[1], win.out[0], win.out[1] },
-	       sizeof(dim));
-	conv = build_op(&b, d->code ? IR_CONVT : IR_CONV, in, 3, 4, dim);
-	window_to_attr(&win, &conv->a);
-	conv->a.groups = (int)onnx_int(op, "group", 1);
-	build_becomes(g, op->out[0],
-		      build_reshape(&b, conv->out[0], op->out[0]->rank, op->out[0]->dim));
+	expr_becomes(&b, op, 0, y);
 	return 0;
 }
 
@@ -116,24 +155,39 @@ static int infer_pool(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	return window_out(g, op, &win, MICA_F32, x->dim[0], x->dim[1]);
 }
 
+struct ir_value *build_pool_of(struct build *b, struct ir_op *op, struct ir_value *x,
+			       const struct window *w, enum mica_pool pool)
+{
+	int64_t dim[4];
+	struct ir_op *p;
+
+	if (pool == MICA_POOL_AVG && onnx_int(op, "count_include_pad", 0))
+		pool = MICA_POOL_AVG_PAD;
+	if (x->rank == 5)
+		return window3_pool(b, x, w, pool);
+	x = window_lift(b, x);
+	memcpy(dim, (int64_t[]){ x->dim[0], x->dim[1], w->out[1], w->out[2] }, sizeof(dim));
+	p = build_op(b, IR_POOL, &x, 1, 4, dim);
+	window_to_attr(w, &p->a);
+	p->a.pool = pool;
+	if (pool == MICA_POOL_MAX) { /* the largest code is the code of the largest value */
+		p->out[0]->dtype = x->dtype;
+		p->out[0]->elem = x->elem;
+		p->out[0]->scale = x->scale;
+		p->out[0]->zero = x->zero;
+	}
+	return p->out[0];
+}
+
 static int canon_pool(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build b = build_at(g, op);
-	struct ir_value *x = window_lift(&b, op->in[0]);
 	struct window win;
-	struct ir_op *pool;
-	int64_t dim[4];
 
 	if (window_read(g, op, op->in[0], NULL, &win))
 		return -(int)g->err->code;
-	memcpy(dim, (int64_t[]){ x->dim[0], x->dim[1], win.out[0], win.out[1] }, sizeof(dim));
-	pool = build_op(&b, IR_POOL, &x, 1, 4, dim);
-	window_to_attr(&win, &pool->a);
-	pool->a.pool = (enum mica_pool)d->code;
-	if (d->code == MICA_POOL_AVG && onnx_int(op, "count_include_pad", 0))
-		pool->a.pool = MICA_POOL_AVG_PAD;
-	build_becomes(g, op->out[0],
-		      build_reshape(&b, pool->out[0], op->out[0]->rank, op->out[0]->dim));
+	expr_becomes(&b, op, 0,
+		     build_pool_of(&b, op, expr_in(g, op, 0), &win, (enum mica_pool)d->code));
 	return 0;
 }
 

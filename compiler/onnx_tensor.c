@@ -366,6 +366,7 @@ struct ir_value *onnx_tensor(struct ir_graph *g, const Onnx__TensorProto *t, con
 	s.bits = types[i].bits;
 	if (!locate(&s)) {
 		v = ir_const_new(g, name, types[i].dtype, (unsigned)t->n_dims, t->dims, NULL);
+		v->elem = t->data_type;
 		fill(&s, v);
 	}
 	free(s.owned);

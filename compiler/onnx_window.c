@@ -10,20 +10,20 @@
 static int read_common(struct ir_graph *g, struct ir_op *op, const struct ir_value *x,
 		       const int64_t *kernel, struct window *w)
 {
-	int two[2];
+	int list[3];
 	unsigned s;
 
 	memset(w, 0, sizeof(*w));
-	if (x->rank != 3 && x->rank != 4)
+	if (x->rank < 3 || x->rank > 5)
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "operand has %u dimensions; 1-D and 2-D windows ([N,C,L] and "
-				 "[N,C,H,W]) are supported",
+				 "operand has %u dimensions; windows of 1 to 3 ([N,C,L] to "
+				 "[N,C,D,H,W]) are supported",
 				 x->rank);
 	s = w->spatial = x->rank - 2;
-	w->k[0] = w->stride[0] = w->dil[0] = 1;
-	w->in[0] = 1;
+	for (unsigned i = 0; i < 3; i++)
+		w->in[i] = w->out[i] = w->k[i] = w->stride[i] = w->dil[i] = 1;
 	for (unsigned i = 0; i < s; i++)
-		w->in[2 - s + i] = x->dim[2 + i];
+		w->in[3 - s + i] = x->dim[2 + i];
 	if (!kernel) {
 		const int64_t *list;
 
@@ -31,7 +31,7 @@ static int read_common(struct ir_graph *g, struct ir_op *op, const struct ir_val
 			return onnx_fail(
 				g, op, MICA_ERR_SHAPE,
 				"attribute kernel_shape must have %u entries; check the model", s);
-		if (onnx_int_list(g, op, "kernel_shape", w->k + 2 - s, s, 1, 1, MAX_KERNEL))
+		if (onnx_int_list(g, op, "kernel_shape", w->k + 3 - s, s, 1, 1, MAX_KERNEL))
 			return -(int)g->err->code;
 	}
 	for (unsigned i = 0; kernel && i < s; i++) {
@@ -39,27 +39,27 @@ static int read_common(struct ir_graph *g, struct ir_op *op, const struct ir_val
 			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 					 "kernel extent %lld is outside 1..%d",
 					 (long long)kernel[i], MAX_STRIDE);
-		w->k[2 - s + i] = (int)kernel[i];
+		w->k[3 - s + i] = (int)kernel[i];
 	}
-	if (onnx_int_list(g, op, "strides", two, s, 1, 1, MAX_STRIDE))
+	if (onnx_int_list(g, op, "strides", list, s, 1, 1, MAX_STRIDE))
 		return -(int)g->err->code;
-	memcpy(w->stride + 2 - s, two, s * sizeof(int));
-	if (onnx_int_list(g, op, "dilations", two, s, 1, 1, MAX_STRIDE))
+	memcpy(w->stride + 3 - s, list, s * sizeof(int));
+	if (onnx_int_list(g, op, "dilations", list, s, 1, 1, MAX_STRIDE))
 		return -(int)g->err->code;
-	memcpy(w->dil + 2 - s, two, s * sizeof(int));
+	memcpy(w->dil + 3 - s, list, s * sizeof(int));
 	return 0;
 }
 
 static int read_pads(struct ir_graph *g, struct ir_op *op, struct window *w)
 {
 	unsigned s = w->spatial;
-	int pads[4];
+	int pads[6];
 
 	if (onnx_int_list(g, op, "pads", pads, 2 * s, 0, 0, MAX_PAD))
 		return -(int)g->err->code;
 	for (unsigned i = 0; i < s; i++) {
-		w->lo[2 - s + i] = pads[i];
-		w->hi[2 - s + i] = pads[s + i];
+		w->lo[3 - s + i] = pads[i];
+		w->hi[3 - s + i] = pads[s + i];
 	}
 	return 0;
 }
@@ -95,7 +95,7 @@ int window_read(struct ir_graph *g, struct ir_op *op, const struct ir_value *x,
 		return -(int)g->err->code;
 	if (!lower && !upper && !valid && read_pads(g, op, w))
 		return -(int)g->err->code;
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 3 - w->spatial; i < 3; i++) {
 		int64_t room;
 
 		if (lower || upper) {
@@ -125,7 +125,7 @@ int window_read_transposed(struct ir_graph *g, struct ir_op *op, const struct ir
 	     upper = onnx_is(op, "auto_pad", "SAME_UPPER", "NOTSET");
 	const int64_t *shape;
 	size_t shapes = onnx_ints(op, "output_shape", &shape);
-	int extra[2];
+	int extra[3];
 
 	if (read_common(g, op, x, kernel, w))
 		return -(int)g->err->code;
@@ -137,10 +137,10 @@ int window_read_transposed(struct ir_graph *g, struct ir_op *op, const struct ir
 		return onnx_fail(g, op, MICA_ERR_SHAPE,
 				 "attribute output_shape must have %u entries; check the model",
 				 w->spatial);
-	for (unsigned i = 2 - w->spatial; i < 2; i++) {
+	for (unsigned i = 3 - w->spatial; i < 3; i++) {
 		int64_t full =
-			(w->in[i] - 1) * w->stride[i] + reach(w, i) + extra[i - (2 - w->spatial)];
-		int64_t want = shapes ? shape[shapes - 2 + i] : w->in[i] * w->stride[i];
+			(w->in[i] - 1) * w->stride[i] + reach(w, i) + extra[i - (3 - w->spatial)];
+		int64_t want = shapes ? shape[shapes - 3 + i] : w->in[i] * w->stride[i];
 
 		if (shapes && (want < 1 || want > INT32_MAX))
 			return onnx_fail(g, op, MICA_ERR_SHAPE,
@@ -154,33 +154,31 @@ int window_read_transposed(struct ir_graph *g, struct ir_op *op, const struct ir
 			return onnx_fail(g, op, MICA_ERR_SHAPE,
 					 "padding removes the whole result; check the model");
 	}
-	if (w->spatial == 1)
-		w->out[0] = 1;
 	return 0;
 }
 
 void window_to_attr(const struct window *w, struct ir_attr *a)
 {
-	a->kh = w->k[0];
-	a->kw = w->k[1];
-	a->stride_h = w->stride[0];
-	a->stride_w = w->stride[1];
-	a->dil_h = w->dil[0];
-	a->dil_w = w->dil[1];
-	a->pad_top = w->lo[0];
-	a->pad_left = w->lo[1];
-	a->pad_bottom = w->hi[0];
-	a->pad_right = w->hi[1];
+	a->kh = w->k[1];
+	a->kw = w->k[2];
+	a->stride_h = w->stride[1];
+	a->stride_w = w->stride[2];
+	a->dil_h = w->dil[1];
+	a->dil_w = w->dil[2];
+	a->pad_top = w->lo[1];
+	a->pad_left = w->lo[2];
+	a->pad_bottom = w->hi[1];
+	a->pad_right = w->hi[2];
 	a->groups = 1;
 }
 
 int window_out(struct ir_graph *g, struct ir_op *op, const struct window *w, int dtype, int64_t n,
 	       int64_t c)
 {
-	int64_t dim[4] = { n, c };
+	int64_t dim[5] = { n, c };
 
 	for (unsigned i = 0; i < w->spatial; i++)
-		dim[2 + i] = w->out[2 - w->spatial + i];
+		dim[2 + i] = w->out[3 - w->spatial + i];
 	return onnx_out(g, op, 0, dtype, w->spatial + 2, dim);
 }
 

@@ -1,7 +1,86 @@
 // SPDX-License-Identifier: MIT
 /* ONNX operators become the IR's kinds, by the tables of onnx_ops_*.c. The parsed file is released. */
+#include <stdlib.h>
 #include <string.h>
-#include "onnx.h"
+#include "onnx_quant.h"
+
+static bool is_one_of(const char *type, const char *const *list)
+{
+	for (; *list; list++)
+		if (!strcmp(type, *list))
+			return true;
+	return false;
+}
+
+/* Operators that know what the codes of their operands mean. */
+static bool reads_codes(const char *type)
+{
+	static const char *const list[] = { "DequantizeLinear", "QLinearConv", "QLinearMatMul",
+					    "ConvInteger",	"MatMulInteger", NULL };
+
+	return is_one_of(type, list);
+}
+
+/* Operators that move codes as they are. */
+static bool keeps_codes(const struct ir_op *op)
+{
+	static const char *const list[] = { "Identity", "Reshape",   "Flatten", "Squeeze", "Unsqueeze",
+					    "Slice",	"Transpose", "Split",	NULL };
+
+	return is_one_of(op->onnx_type, list) ||
+	       (!strcmp(op->onnx_type, "MaxPool") && op->in[0]->rank <= 4);
+}
+
+static bool is_coded(const struct ir_value *v)
+{
+	return v && !v->data && quant_is_code(v->dtype) &&
+	       (v->scale != 1 || v->zero + (v->elem == ONNX_U8 ? 128 : 0));
+}
+
+/*
+ * Which operands are codes by ONNX's types goes into the operator's scratch, a bit for each: later one value stands for
+ * the codes and for what DequantizeLinear makes of them.
+ */
+static void mark_codes(struct ir_graph *g)
+{
+	for (struct ir_op *op = g->first; op; op = op->next) {
+		uintptr_t mask = 0;
+
+		for (unsigned i = 0; i < op->ins && i < 32; i++)
+			if (ir_op_in(op, i) && quant_is_code(ir_op_in(op, i)->dtype))
+				mask |= (uintptr_t)1 << i;
+		op->scratch = (void *)mask;
+	}
+}
+
+/* All others compute with the codes as numbers, not with the values that the codes stand for. */
+static void settle_codes(struct ir_graph *g, struct ir_op *op)
+{
+	struct build b = expr_at(g, op);
+	uintptr_t codes = (uintptr_t)op->scratch;
+
+	op->scratch = NULL;
+	if (reads_codes(op->onnx_type) || keeps_codes(op))
+		return;
+	for (unsigned i = 0; i < op->ins && i < 32; i++)
+		if (codes >> i & 1 && is_coded(ir_op_in(op, i)))
+			ir_op_set_in(op, i, quant_codes(&b, ir_op_in(op, i)));
+}
+
+/* A model whose result is quantized gives the codes. */
+static void settle_coded_output(struct ir_graph *g, unsigned i)
+{
+	struct ir_value *v = g->output[i], *codes;
+	struct build b = { .g = g, .name = v->name, .format = MICA_F32 };
+
+	if (!is_coded(v))
+		return;
+	codes = quant_codes(&b, v);
+	ir_swap_names(g, v, codes);
+	v->is_output = false;
+	codes->is_output = true;
+	g->output[i] = codes;
+}
 
 /* Integer and boolean inputs hold their values in f32, except codes that are dequantized at once. */
 static void settle_inputs(struct ir_graph *g)
@@ -11,7 +90,7 @@ static void settle_inputs(struct ir_graph *g)
 		bool codes = v->uses > 0;
 
 		for (unsigned k = 0; k < v->uses; k++)
-			codes = codes && !strcmp(v->use[k]->onnx_type, "DequantizeLinear");
+			codes = codes && reads_codes(v->use[k]->onnx_type);
 		if (!codes || v->dtype == IR_I64 || v->dtype == IR_BOOL)
 			v->dtype = MICA_F32;
 	}
@@ -31,39 +110,56 @@ static void settle_constants(struct ir_graph *g)
 	}
 }
 
+static int rewrite(struct ir_graph *g, struct ir_op *op)
+{
+	const struct onnx_def *d = onnx_find(op->onnx_type);
+	int r;
+
+	if (!d || !d->canon)
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "its operands are only known at run time; fix the input with "
+				 "--shape or fold the model before compiling");
+	settle_codes(g, op);
+	r = d->canon(g, op, d);
+	if (r)
+		return r;
+	for (unsigned i = 0; i < op->outs; i++)
+		if (op->out[i] && op->out[i]->uses + op->out[i]->is_output)
+			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+					 "result '%.100s' is not supported; export without it",
+					 op->out[i]->name);
+	ir_op_remove(g, op);
+	return 0;
+}
+
 int pass_canonicalize(struct ir_graph *g, const struct mica_compile_options *o)
 {
+	bool *coded = ir_alloc(g->outputs, sizeof(*coded));
 	struct ir_op *next;
+	int r = 0;
 	(void)o;
 
 	ir_note_unfused(g);
+	for (unsigned i = 0; i < g->outputs; i++)
+		coded[i] = quant_is_code(g->output[i]->dtype);
+	mark_codes(g);
 	settle_inputs(g);
-	for (struct ir_op *op = g->first; op; op = next) {
-		const struct onnx_def *d = op->kind == IR_ONNX ? onnx_find(op->onnx_type) : NULL;
-		int r;
-
+	for (struct ir_op *op = g->first; op && !r; op = next) {
 		next = op->next;
-		if (op->kind != IR_ONNX)
-			continue;
-		if (!d || !d->canon)
-			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-					 "its operands are only known at run time; fix the input "
-					 "with --shape or fold the model before compiling");
-		r = d->canon(g, op, d);
-		if (r)
-			return r;
-		for (unsigned i = 0; i < op->outs; i++)
-			if (op->out[i] && op->out[i]->uses + op->out[i]->is_output)
-				return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-						 "result '%.100s' is not supported; export without "
-						 "it",
-						 op->out[i]->name);
-		ir_op_remove(g, op);
+		if (op->kind == IR_ONNX)
+			r = rewrite(g, op);
 	}
-	if (g->import_free)
+	if (!r && g->import_free) {
 		g->import_free(g->import);
-	g->import = NULL;
-	g->import_free = NULL;
+		g->import = NULL;
+		g->import_free = NULL;
+	}
+	for (unsigned i = 0; i < g->outputs && !r; i++)
+		if (coded[i])
+			settle_coded_output(g, i);
+	free(coded);
+	if (r)
+		return r;
 	settle_constants(g);
 	ir_sweep(g);
 	return 0;

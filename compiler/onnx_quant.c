@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+/* Codes of quantized models as values with a format, or as plain numbers (onnx_quant.h). */
+#include <math.h>
+#include <string.h>
+#include "onnx_quant.h"
+
+bool quant_is_code(int dtype)
+{
+	return dtype == MICA_I8 || dtype == MICA_U8 || dtype == MICA_E4M3 || dtype == MICA_E5M2;
+}
+
+struct ir_value *quant_codes(struct build *b, struct ir_value *v)
+{
+	bool ints = v->dtype == MICA_I8 || v->dtype == MICA_U8;
+
+	int zero;
+
+	if (v->data)
+		return const_f32(b->g, v);
+	if (v->dtype == MICA_U8) { /* an input */
+		v->dtype = MICA_I8;
+		v->zero = -128;
+	}
+	zero = v->zero + (v->elem == ONNX_U8 ? 128 : 0);
+	if (!quant_is_code(v->dtype) || (v->scale == 1 && (!ints || zero == 0)))
+		return v;
+	v = expr_k(b, MICA_BIN_MUL, v, 1 / v->scale);
+	if (!ints)
+		return v;
+	v = expr_fn(b, MICA_FN_ROUND, v); /* the product with the scale was rounded */
+	return zero ? expr_k(b, MICA_BIN_ADD, v, (float)zero) : v;
+}
+
+struct ir_value *quant_round(struct build *b, struct ir_value *y, bool u8, float scale, int zero)
+{
+	y = build_unary(b, MICA_FN_COPY, y, 0, 0);
+	y->dtype = MICA_I8;
+	y->elem = u8 ? ONNX_U8 : ONNX_I8;
+	y->scale = scale;
+	y->zero = zero - (u8 ? 128 : 0);
+	return y;
+}
+
+static struct ir_value *const_codes(struct build *b, struct ir_value *v, bool u8, float scale,
+				    int zero)
+{
+	struct ir_value *k = ir_const_new(b->g, v->name, MICA_I8, v->rank, v->dim, v->data);
+
+	for (int64_t i = 0, n = ir_elements(v); u8 && i < n; i++)
+		((uint8_t *)k->data)[i] ^= 0x80;
+	k->elem = u8 ? ONNX_U8 : ONNX_I8;
+	k->scale = scale;
+	k->zero = zero - (u8 ? 128 : 0);
+	return k;
+}
+
+struct ir_value *quant_value(struct build *b, struct ir_value *v, bool u8, float scale, int zero)
+{
+	int code_zero = zero - (u8 ? 128 : 0);
+
+	if (v->data && (v->dtype == MICA_I8 || v->dtype == MICA_U8) && v->scale == 1 && !v->zero)
+		return const_codes(b, v, u8, scale, zero);
+	if (v->is_input && (v->dtype == MICA_U8 || v->dtype == MICA_I8) && v->scale == 1 &&
+	    !v->zero) { /* nobody has said yet what the input's codes mean */
+		v->dtype = MICA_I8;
+		v->scale = scale;
+		v->zero = code_zero;
+		return v;
+	}
+	if (v->dtype == MICA_I8 && v->scale == scale && v->zero == code_zero)
+		return v;
+	v = quant_codes(b, v);
+	v = zero ? expr_k(b, MICA_BIN_SUB, v, (float)zero) : v;
+	return quant_round(b, expr_k(b, MICA_BIN_MUL, v, scale), u8, scale, zero);
+}
+
+struct ir_value *quant_float8(struct build *b, struct ir_value *x, int dtype, bool saturate)
+{
+	struct ir_value *y = build_unary(b, MICA_FN_COPY, x, 0, 0), *over;
+	bool e4m3 = dtype == MICA_E4M3;
+
+	y->dtype = dtype;
+	if (saturate)
+		return y;
+	/* 464 and 61440 lie half-way to the first value that does not exist; the even neighbour of 464 is 448 */
+	y = build_unary(b, MICA_FN_COPY, y, 0, 0);
+	over = expr_fn(b, MICA_FN_ABS, x);
+	over = e4m3 ? expr_k(b, MICA_BIN_GT, over, 464) : expr_k(b, MICA_BIN_GE, over, 61440);
+	return build_where(b, over,
+			   e4m3 ? build_scalar(b, NAN)
+				: expr_k(b, MICA_BIN_MUL, expr_fn(b, MICA_FN_SIGN, x), INFINITY),
+			   y);
+}
+
+/* Smallest and largest integer of an ONNX type of at most 16 bits. */
+static bool range_of(int elem, float *lo, float *hi)
+{
+	static const struct {
+		int elem;
+		float lo, hi;
+	} ranges[] = {
+		{ ONNX_I8, -128, 127 },	 { ONNX_U8, 0, 255 },	  { ONNX_I4, -8, 7 },
+		{ ONNX_U4, 0, 15 },	 { ONNX_I16, -32768, 32767 }, { ONNX_U16, 0, 65535 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(ranges); i++) {
+		if (ranges[i].elem != elem)
+			continue;
+		*lo = ranges[i].lo;
+		*hi = ranges[i].hi;
+		return true;
+	}
+	return false;
+}
+
+struct ir_value *quant_numbers(struct build *b, struct ir_value *x, struct ir_value *scale,
+			       struct ir_value *zero, int elem, bool saturate)
+{
+	float lo, hi;
+
+	x = build_binary(b, MICA_BIN_DIV, x, scale);
+	if (elem == ONNX_E4M3 || elem == ONNX_E5M2)
+		return quant_float8(b, x, elem == ONNX_E4M3 ? MICA_E4M3 : MICA_E5M2, saturate);
+	if (!range_of(elem, &lo, &hi))
+		return NULL;
+	x = expr_fn(b, MICA_FN_ROUND, x);
+	x = zero ? build_binary(b, MICA_BIN_ADD, x, zero) : x;
+	return build_unary(b, MICA_FN_CLIP, x, lo, hi);
+}
