@@ -295,43 +295,6 @@ static int infer_norm(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	return onnx_out(g, op, 0, x->dtype, x->rank, x->dim);
 }
 
-static int canon_layernorm(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
-{
-	struct build b = build_at(g, op);
-	struct ir_value *x = operand(g, op, 0), *in[3], *y = op->out[0], *v;
-	int axis = onnx_axis(g, op, onnx_int(op, "axis", -1), x->rank);
-	int64_t dim[2] = { 1, 1 };
-	bool constant = true;
-	struct ir_op *norm;
-	(void)d;
-
-	if (axis < 0)
-		return axis;
-	for (unsigned i = 0; i < x->rank; i++)
-		dim[(int)i >= axis] *= x->dim[i];
-	for (unsigned i = 1; i < 3; i++) {
-		in[i] = operand(g, op, i);
-		if (in[i] && ir_elements(in[i]) != dim[1])
-			return onnx_fail(g, op, MICA_ERR_SHAPE,
-					 "scale or bias does not have the shape of the normalized "
-					 "axes; check the model");
-		constant = constant && (!in[i] || in[i]->data);
-	}
-	in[0] = axis == (int)x->rank - 1 ? x : build_reshape(&b, x, 2, dim);
-	for (unsigned i = 1; i < 3; i++)
-		in[i] = in[i] && constant ? build_reshape(&b, const_f32(g, in[i]), 1, &dim[1])
-					  : NULL;
-	norm = build_op(&b, IR_NORM, in, 3, in[0]->rank, in[0]->dim);
-	norm->a.eps = onnx_float(op, "epsilon", 1e-5f);
-	v = build_reshape(&b, norm->out[0], x->rank, x->dim);
-	if (!constant) {
-		v = build_binary(&b, MICA_BIN_MUL, v, op->in[1]);
-		v = ir_op_in(op, 2) ? build_binary(&b, MICA_BIN_ADD, v, op->in[2]) : v;
-	}
-	build_becomes(g, y, v);
-	return 0;
-}
-
 /* (x - mean) / sqrt(variance + eps) over the axes of mask; statistics in f32, differences in bf16 by default. */
 static struct ir_value *standardize(struct build *b, struct ir_value *x, unsigned mask, float eps)
 {
@@ -355,6 +318,92 @@ static struct ir_value *standardize(struct build *b, struct ir_value *x, unsigne
 	return v;
 }
 
+/* Results 1 and 2: the mean, and one over the standard deviation. */
+static struct ir_value *layernorm_parts(struct build *b, struct ir_op *op, struct ir_value *x,
+					unsigned mask, float eps)
+{
+	struct ir_value *mean = build_reduce(b, MICA_RED_MEAN, x, mask), *d, *v;
+
+	d = build_binary(b, MICA_BIN_SUB, x, mean);
+	v = build_reduce(b, MICA_RED_MEAN, build_binary(b, MICA_BIN_MUL, d, d), mask);
+	v = expr_fn(b, MICA_FN_RECIP, expr_fn(b, MICA_FN_SQRT, expr_k(b, MICA_BIN_ADD, v, eps)));
+	if (expr_wanted(op, 1))
+		expr_becomes(b, op, 1, mean);
+	d = build_binary(b, MICA_BIN_MUL, d, v);
+	if (expr_wanted(op, 2))
+		expr_becomes(b, op, 2, v);
+	return d;
+}
+
+static int infer_layernorm(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	const struct ir_value *x = op->in[0];
+	int axis = onnx_axis(g, op, onnx_int(op, "axis", -1), x->rank);
+	int64_t dim[IR_MAX_RANK];
+	(void)d;
+
+	if (axis < 0)
+		return axis;
+	for (unsigned i = 0; i < x->rank; i++)
+		dim[i] = (int)i < axis ? x->dim[i] : 1;
+	for (unsigned i = 1; i < op->outs; i++)
+		if (onnx_out(g, op, i, MICA_F32, x->rank, dim))
+			return -(int)g->err->code;
+	return onnx_out(g, op, 0, x->dtype, x->rank, x->dim);
+}
+
+static int layernorm_whole(struct ir_graph *g, struct ir_op *op, struct ir_value *x, unsigned axis)
+{
+	struct build b = expr_at(g, op);
+	unsigned mask = ((1u << x->rank) - 1) & ~((1u << axis) - 1);
+
+	x = layernorm_parts(&b, op, x, mask, onnx_float(op, "epsilon", 1e-5f));
+	x = build_binary(&b, MICA_BIN_MUL, x, expr_in(g, op, 1));
+	if (ir_op_in(op, 2))
+		x = build_binary(&b, MICA_BIN_ADD, x, expr_in(g, op, 2));
+	expr_becomes(&b, op, 0, x);
+	return 0;
+}
+
+static int canon_layernorm(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *x = operand(g, op, 0), *in[3], *y = op->out[0], *v;
+	int axis = onnx_axis(g, op, onnx_int(op, "axis", -1), x->rank);
+	int64_t dim[2] = { 1, 1 };
+	bool constant = true;
+	struct ir_op *norm;
+	(void)d;
+
+	if (axis < 0)
+		return axis;
+	for (unsigned i = 0; i < x->rank; i++)
+		dim[(int)i >= axis] *= x->dim[i];
+	for (unsigned i = 1; i < 3; i++) {
+		in[i] = operand(g, op, i);
+		if (in[i] && ir_elements(in[i]) != dim[1])
+			return onnx_fail(g, op, MICA_ERR_SHAPE,
+					 "scale or bias does not have the shape of the normalized "
+					 "axes; check the model");
+		constant = constant && (!in[i] || in[i]->data);
+	}
+	if (expr_wanted(op, 1) || expr_wanted(op, 2))
+		return layernorm_whole(g, op, x, (unsigned)axis);
+	in[0] = axis == (int)x->rank - 1 ? x : build_reshape(&b, x, 2, dim);
+	for (unsigned i = 1; i < 3; i++)
+		in[i] = in[i] && constant ? build_reshape(&b, const_f32(g, in[i]), 1, &dim[1])
+					  : NULL;
+	norm = build_op(&b, IR_NORM, in, 3, in[0]->rank, in[0]->dim);
+	norm->a.eps = onnx_float(op, "epsilon", 1e-5f);
+	v = build_reshape(&b, norm->out[0], x->rank, x->dim);
+	if (!constant) {
+		v = build_binary(&b, MICA_BIN_MUL, v, op->in[1]);
+		v = ir_op_in(op, 2) ? build_binary(&b, MICA_BIN_ADD, v, op->in[2]) : v;
+	}
+	build_becomes(g, y, v);
+	return 0;
+}
+
 /* Instance normalization is group normalization with a group for each channel. */
 static int canon_groupnorm(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
@@ -373,14 +422,14 @@ static int canon_groupnorm(struct ir_graph *g, struct ir_op *op, const struct on
 	v = standardize(&b, build_reshape(&b, x, 4, dim), 0xc, onnx_float(op, "epsilon", 1e-5f));
 	for (unsigned i = 1; i < 3; i++) {
 		p = operand(g, op, i);
-		if (!p->data || (ir_elements(p) != c && ir_elements(p) != groups))
+		if (ir_elements(p) != c && ir_elements(p) != groups)
 			return onnx_fail(g, op, MICA_ERR_SHAPE,
-					 "scale and bias must be constants with one element per "
-					 "channel or group; check the model");
+					 "scale and bias must have one element per channel or "
+					 "group; check the model");
 		memcpy(pdim, (int64_t[]){ 1, groups, ir_elements(p) == c ? c / groups : 1, 1 },
 		       sizeof(pdim));
 		v = build_binary(&b, i == 1 ? MICA_BIN_MUL : MICA_BIN_ADD, v,
-				 build_reshape(&b, const_f32(g, p), 4, pdim));
+				 build_reshape(&b, p->data ? const_f32(g, p) : p, 4, pdim));
 	}
 	build_becomes(g, y, build_reshape(&b, v, y->rank, y->dim));
 	return 0;
@@ -406,7 +455,7 @@ const struct onnx_def onnx_matrix_ops[] = {
 	RED("ReduceL2", RED_L2),
 	RED("ReduceLogSum", RED_LOGSUM),
 	RED("ReduceLogSumExp", RED_LOGSUMEXP),
-	{ "LayerNormalization", 0, 2, 3, infer_norm, NULL, canon_layernorm },
+	{ "LayerNormalization", 0, 2, 3, infer_layernorm, NULL, canon_layernorm },
 	{ "InstanceNormalization", 0, 3, 3, infer_norm, NULL, canon_groupnorm },
 	{ "GroupNormalization", 1, 3, 3, infer_norm, NULL, canon_groupnorm },
 	{ 0 },

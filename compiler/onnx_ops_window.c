@@ -152,7 +152,7 @@ static int infer_pool(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	if (window_read(g, op, x, NULL, &win))
 		return -(int)g->err->code;
 	onnx_out(g, op, 1, IR_I64, x->rank, x->dim);
-	return window_out(g, op, &win, MICA_F32, x->dim[0], x->dim[1]);
+	return window_out(g, op, &win, x->dtype, x->dim[0], x->dim[1]);
 }
 
 struct ir_value *build_pool_of(struct build *b, struct ir_op *op, struct ir_value *x,

@@ -1,20 +1,9 @@
 // SPDX-License-Identifier: MIT
-/* Resize and Upsample: sizes, and the tables of taps that give every output row and column its sources. */
+/* Resize and Upsample: sizes, where each position of the result lies in the operand, and the tables of taps. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "onnx_window.h"
-
-#define MAX_EXTENT 65535
-
-/* What the attributes and operands of either operator say, per axis of x. */
-struct resize {
-	unsigned rank;
-	int64_t out[IR_MAX_RANK];
-	double scale[IR_MAX_RANK];
-	double roi_start[IR_MAX_RANK], roi_end[IR_MAX_RANK];
-	bool linear;
-};
+#include "onnx_resize.h"
 
 static int bad_operand(struct ir_graph *g, struct ir_op *op, const char *name)
 {
@@ -136,7 +125,13 @@ static int read_extents(struct ir_graph *g, struct ir_op *op, struct resize *r)
 	return read_sizes(g, op, r, axes, naxes, sizes->data);
 }
 
-static int resize_read(struct ir_graph *g, struct ir_op *op, struct resize *r)
+bool resize_changes(const struct resize *r, const struct ir_value *x, unsigned axis)
+{
+	return r->out[axis] != x->dim[axis] || r->scale[axis] != 1 ||
+	       (r->crop && (r->roi_start[axis] != 0 || r->roi_end[axis] != 1));
+}
+
+int resize_read(struct ir_graph *g, struct ir_op *op, struct resize *r)
 {
 	const struct ir_value *x = op->in[0];
 
@@ -146,50 +141,49 @@ static int resize_read(struct ir_graph *g, struct ir_op *op, struct resize *r)
 		r->out[i] = x->dim[i];
 		r->scale[i] = r->roi_end[i] = 1;
 	}
-	r->linear = onnx_is(op, "mode", "linear", "nearest") ||
-		    onnx_is(op, "mode", "bilinear", "nearest");
-	if (!r->linear && !onnx_is(op, "mode", "nearest", "nearest"))
+	if (onnx_is(op, "mode", "linear", "nearest") || onnx_is(op, "mode", "bilinear", "nearest"))
+		r->mode = RESIZE_LINEAR;
+	else if (onnx_is(op, "mode", "cubic", "nearest"))
+		r->mode = RESIZE_CUBIC;
+	else if (!onnx_is(op, "mode", "nearest", "nearest"))
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "only modes nearest and linear are supported; export with one of "
-				 "them");
-	if (onnx_int(op, "antialias", 0))
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "antialias is not supported; export without it");
+				 "mode is unknown; nearest, linear and cubic are supported");
+	r->antialias = r->mode != RESIZE_NEAREST && onnx_int(op, "antialias", 0);
+	r->crop = onnx_is(op, "coordinate_transformation_mode", "tf_crop_and_resize", "");
 	return read_extents(g, op, r);
 }
 
 int infer_resize(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct resize r;
-	unsigned changed = 0;
 	(void)d;
 
 	if (resize_read(g, op, &r))
 		return -(int)g->err->code;
 	for (unsigned i = 0; i < r.rank; i++)
-		changed += r.out[i] != op->in[0]->dim[i] || r.scale[i] != 1;
-	if (changed > 2 || r.rank > 4)
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "resizes %u of %u axes; at most 2 of up to 4 are supported",
-				 changed, r.rank);
+		if (r.out[i] > MAX_EXTENT && resize_changes(&r, op->in[0], i))
+			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+					 "size %lld of axis %u is above %d", (long long)r.out[i], i,
+					 MAX_EXTENT);
 	return onnx_out(g, op, 0, op->in[0]->dtype, r.rank, r.out);
 }
 
 /* ---- taps ---- */
 
 /* The coordinate in the input of output coordinate i. */
-static double source(const struct ir_graph *g, const struct ir_op *op, const struct resize *r,
-		     unsigned axis, int64_t i, int64_t in)
+double resize_source(const struct ir_graph *g, const struct ir_op *op, const struct resize *r,
+		     unsigned axis, int64_t i)
 {
 	static const char *const attr = "coordinate_transformation_mode";
 	bool old = !strcmp(op->onnx_type, "Upsample") || onnx_opset(g) < 11;
 	const char *def = old ? "asymmetric" : "half_pixel";
-	double s = r->scale[axis], x = (double)i, out = (double)r->out[axis], n = (double)in;
+	double s = r->scale[axis], x = (double)i, out = (double)r->out[axis],
+	       n = (double)op->in[0]->dim[axis];
 
 	if (onnx_is(op, attr, "asymmetric", def))
 		return x / s;
-	if (onnx_is(op, attr, "align_corners", def))
-		return out > 1 ? x * (n - 1) / (out - 1) : 0;
+	if (onnx_is(op, attr, "align_corners", def)) /* by the length before it was cut to whole numbers */
+		return s * n > 1 ? x * (n - 1) / (s * n - 1) : 0;
 	if (onnx_is(op, attr, "pytorch_half_pixel", def) && out <= 1)
 		return 0;
 	if (onnx_is(op, attr, "tf_half_pixel_for_nn", def))
@@ -205,7 +199,7 @@ static double source(const struct ir_graph *g, const struct ir_op *op, const str
 	return (x + 0.5) / s - 0.5;
 }
 
-static double nearest(const struct ir_graph *g, const struct ir_op *op, double x)
+double resize_nearest(const struct ir_graph *g, const struct ir_op *op, double x)
 {
 	bool old = !strcmp(op->onnx_type, "Upsample") || onnx_opset(g) < 11;
 	const char *def = old ? "floor" : "round_prefer_floor";
@@ -219,7 +213,7 @@ static double nearest(const struct ir_graph *g, const struct ir_op *op, double x
 	return ceil(x - 0.5);
 }
 
-static uint32_t clamp_to(double x, int64_t n)
+uint32_t resize_clamp(double x, int64_t n)
 {
 	return x < 0 ? 0 : x > (double)(n - 1) ? (uint32_t)(n - 1) : (uint32_t)x;
 }
@@ -231,17 +225,16 @@ static struct mica_resize_tap *make_taps(const struct ir_graph *g, const struct 
 	struct mica_resize_tap *t = ir_alloc((size_t)out, sizeof(*t));
 
 	for (int64_t i = 0; i < out; i++) {
-		double x = source(g, op, r, axis, i, in), low = floor(x);
+		double x = resize_source(g, op, r, axis, i), low = floor(x);
 
-		if (out == in && r->scale[axis] == 1 && r->roi_start[axis] == 0 &&
-		    r->roi_end[axis] == 1) {
+		if (!resize_changes(r, op->in[0], axis)) {
 			t[i].i0 = t[i].i1 = (uint32_t)i;
-		} else if (r->linear) {
-			t[i].i0 = clamp_to(low, in);
-			t[i].i1 = clamp_to(low + 1, in);
+		} else if (r->mode == RESIZE_LINEAR) {
+			t[i].i0 = resize_clamp(low, in);
+			t[i].i1 = resize_clamp(low + 1, in);
 			t[i].w = (float)(x - low);
 		} else {
-			t[i].i0 = t[i].i1 = clamp_to(nearest(g, op, x), in);
+			t[i].i0 = t[i].i1 = resize_clamp(resize_nearest(g, op, x), in);
 		}
 	}
 	return t;
@@ -252,61 +245,72 @@ static struct mica_resize_tap *one_tap(void)
 	return ir_alloc(1, sizeof(struct mica_resize_tap));
 }
 
-static int check_crop(struct ir_graph *g, struct ir_op *op, const struct resize *r, const int *axis)
+/* Resizes axis[1], and axis[0] unless it is negative, which becomes the rows of [n,c,h,w]. x is of any rank. */
+static struct ir_value *resize_pair(struct build *b, const struct ir_op *op, const struct resize *r,
+				    struct ir_value *x, const int *axis)
 {
-	for (int i = 0; i < 2; i++)
-		if (axis[i] >= 0 && (r->roi_start[axis[i]] < 0 || r->roi_end[axis[i]] > 1 ||
-				     r->roi_start[axis[i]] > r->roi_end[axis[i]]))
-			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-					 "roi reaches outside the operand, extrapolation is not "
-					 "supported");
-	for (unsigned i = 0; i < r->rank; i++)
-		if (r->out[i] > MAX_EXTENT)
-			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-					 "size %lld of axis %u is above %d", (long long)r->out[i],
-					 i, MAX_EXTENT);
-	return 0;
+	int perm[IR_MAX_RANK], back[IR_MAX_RANK], n = 0, rank = (int)x->rank, two = axis[0] >= 0;
+	int64_t dim[IR_MAX_RANK], four[4] = { 1, 1, 1, 1 };
+	struct ir_op *rs;
+
+	for (int i = 0; i < rank; i++)
+		if (i != axis[0] && i != axis[1])
+			perm[n++] = i;
+	if (two)
+		perm[n++] = axis[0];
+	perm[n] = axis[1];
+	for (int i = 0; i < rank; i++) {
+		back[perm[i]] = i;
+		four[i == rank - 1 ? 3 : two && i == rank - 2 ? 2 : i ? 1 : 0] *= x->dim[perm[i]];
+	}
+	x = build_transpose(b, x, perm);
+	memcpy(dim, x->dim, sizeof(dim));
+	x = build_reshape(b, x, 4, four);
+	dim[rank - 1] = four[3] = r->out[axis[1]];
+	if (two)
+		dim[rank - 2] = four[2] = r->out[axis[0]];
+	rs = build_op(b, IR_RESIZE, &x, 1, 4, four);
+	rs->a.resize = r->mode == RESIZE_LINEAR ? MICA_RESIZE_LINEAR : MICA_RESIZE_NEAREST;
+	rs->a.taps_h = two ? make_taps(b->g, op, r, (unsigned)axis[0]) : one_tap();
+	rs->a.taps_w = make_taps(b->g, op, r, (unsigned)axis[1]);
+	return build_transpose(b, build_reshape(b, rs->out[0], (unsigned)rank, dim), back);
+}
+
+/* Some position of the result lies outside the operand, where the extrapolation value stands. */
+static bool reaches_outside(const struct ir_op *op, const struct resize *r)
+{
+	for (unsigned i = 0; r->crop && i < r->rank; i++)
+		if (resize_changes(r, op->in[0], i) &&
+		    (r->roi_start[i] < 0 || r->roi_end[i] > 1 || r->roi_start[i] > r->roi_end[i]))
+			return true;
+	return false;
 }
 
 int canon_resize(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build b = build_at(g, op);
-	struct ir_value *x = op->in[0], *y;
-	int64_t dim[4] = { 1, 1, 1, 1 };
-	int perm[4], back[4], axis[2] = { -1, -1 }, n = 0, lift = 4 - (int)x->rank;
-	struct ir_op *rs;
+	struct ir_value *x = expr_in(g, op, 0);
+	int axis[2] = { -1, -1 };
 	struct resize r;
 	(void)d;
 
 	if (resize_read(g, op, &r))
 		return -(int)g->err->code;
-	/* the resized axes become the last two of four */
-	for (int i = (int)r.rank; i-- > 0;)
-		if (r.out[i] != x->dim[i] || r.scale[i] != 1)
-			axis[axis[1] >= 0 ? 0 : 1] = i;
-	if (axis[1] < 0)
-		axis[1] = (int)r.rank - 1;
-	if (check_crop(g, op, &r, axis))
-		return -(int)g->err->code;
-	for (int i = 0; i < 4; i++)
-		if ((axis[0] < 0 || i != axis[0] + lift) && i != axis[1] + lift)
-			perm[n++] = i;
-	if (axis[0] >= 0)
-		perm[n++] = axis[0] + lift;
-	perm[n] = axis[1] + lift;
-	for (unsigned i = 0; i < r.rank; i++)
-		dim[(int)i + lift] = x->dim[i];
-	x = build_transpose(&b, build_reshape(&b, x, 4, dim), perm);
-	for (int i = 0; i < 4; i++) {
-		back[perm[i]] = i;
-		dim[i] = perm[i] < lift ? 1 : r.out[perm[i] - lift];
+	if (r.mode == RESIZE_CUBIC || r.antialias || reaches_outside(op, &r)) {
+		build_becomes(g, op->out[0], resize_by_matrices(&b, op, &r, x));
+		return 0;
 	}
-	rs = build_op(&b, IR_RESIZE, &x, 1, 4, dim);
-	rs->a.resize = r.linear ? MICA_RESIZE_LINEAR : MICA_RESIZE_NEAREST;
-	rs->a.taps_h =
-		perm[2] < lift ? one_tap() : make_taps(g, op, &r, (unsigned)(perm[2] - lift));
-	rs->a.taps_w = make_taps(g, op, &r, (unsigned)axis[1]);
-	y = build_transpose(&b, rs->out[0], back);
-	build_becomes(g, op->out[0], build_reshape(&b, y, op->out[0]->rank, op->out[0]->dim));
+	for (int i = (int)r.rank; i-- > 0;) { /* two axes at a time */
+		if (!resize_changes(&r, op->in[0], (unsigned)i))
+			continue;
+		axis[axis[1] >= 0 ? 0 : 1] = i;
+		if (axis[0] < 0)
+			continue;
+		x = resize_pair(&b, op, &r, x, axis);
+		axis[0] = axis[1] = -1;
+	}
+	if (axis[1] >= 0)
+		x = resize_pair(&b, op, &r, x, axis);
+	build_becomes(g, op->out[0], x);
 	return 0;
 }
