@@ -29,7 +29,8 @@ static int plan_all(const struct be_state *b, struct be_figures *f)
 		uint64_t size = (buf->size + MICA_LMEM_ALIGN - 1) & ~(uint64_t)(MICA_LMEM_ALIGN - 1);
 
 		if (buf->space <= BE_ARENA && buf->first != UINT32_MAX)
-			pb[problem.count++] = (struct plan_buf){ buf->first, buf->last, size, MICA_LMEM_ALIGN, 0 };
+			pb[problem.count++] = (struct plan_buf){
+				.first = buf->first, .last = buf->last, .size = size, .align = MICA_LMEM_ALIGN };
 	}
 	ret = plan_solve(&problem, &f->peak);
 	f->lower = plan_lower_bound(pb, problem.count);

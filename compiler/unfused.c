@@ -109,7 +109,7 @@ void be_baselines(const struct ir_graph *g, enum mica_dtype format, struct be_ba
 	for (size_t i = 0; i < n; i++) {
 		const struct ir_unfused *u = &g->unfused[i];
 
-		buf[i] = (struct plan_buf){ u->first, u->last, unfused_size(g, u, format), MICA_LMEM_ALIGN, 0 };
+		buf[i] = (struct plan_buf){ .first = u->first, .last = u->last, .size = unfused_size(g, u, format), .align = MICA_LMEM_ALIGN };
 		order[i] = (struct by_size){ buf[i].size, (uint32_t)i };
 	}
 	*out = (struct be_baselines){ .buffers = (unsigned)n, .no_reuse = plan_no_reuse(buf, n), .lower = plan_lower_bound(buf, n) };
