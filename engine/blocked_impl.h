@@ -417,12 +417,6 @@ static bool blocked_plan(struct blocked *o)
 	return panel <= BLOCKED_MAX_BYTES && o->scratch_w <= BLOCKED_MAX_BYTES;
 }
 
-static void run_here(pool_fn *fn, void *ctx, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++)
-		fn(ctx, i, 0);
-}
-
 static int blocked_run(struct blocked *o)
 {
 	uint64_t macs = (uint64_t)o->out_n * o->out_h * o->out_w * o->cout * o->groups * o->k_len;

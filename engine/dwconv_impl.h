@@ -1,148 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DWCONV, vectors along the channels. All types run on f32 fma: products and sums of i8 are exact in f32 as long as
- * K <= 1024; longer kernels go element by element on integers.
+ * DWCONV: tiles of some columns by some channels, walked down the image. A tile's input rows are brought into the kernels'
+ * form once and kept in the first-level cache while they are in the window.
  */
 #ifndef MICA_DWCONV_IMPL_H
 #define MICA_DWCONV_IMPL_H
 
-#include "epilogue_impl.h"
-#include "mac_impl.h"
 #include "rows_impl.h"
+#if VL == 16
+#include "dw_avx512_impl.h"
+#else
+#include "dw_generic_impl.h"
+#endif
 
-#define DW_PIXELS	8u		/* output pixels that share a weight */
-#define DW_MAX_K	1024u
+#define DW_MAX_CHUNK	4u		/* blocks of channels to a tile: 8-bit results fill a cache line */
+#define DW_TILE_BYTES	(30u * 1024)	/* of rows, unless that makes tiles too narrow */
+#define DW_MIN_COLUMNS	7u		/* ... which is fewer results than this */
+#define DW_MIN_MACS	(1u << 17)	/* packets below twice that stay on the caller's thread */
 
-struct dwop {
-	struct exec *x;
-	const struct mica_pkt_conv *p;
-	struct epilogue epi;
-	const int32_t *init;
-	const uint8_t *weights;		/* packed codes */
-	uint64_t rows;
-	uint32_t strip, pitch, k;
-	unsigned slots;
-	size_t rows_bytes;
-	const float *wf;		/* [pitch / 16][k][16], k in the order of accumulation */
-	bool flush, odd_pad;
-};
-
-static bool dw_is_i8(const struct dwop *o)
-{
-	return o->p->wdtype == MICA_I8;
-}
-
-/* The order of docs/numerics.md: f32 and i8 ascending, the float class by pairs with the odd element first. */
-static uint32_t dw_order(const struct mica_pkt_conv *p, uint32_t k_len, uint32_t i)
-{
-	return mac_class_of(p->wdtype) == MAC_FLOAT && (i ^ 1) < k_len ? i ^ 1 : i;
-}
-
-VINL void dw_tap(const float *at, size_t step, const float *w, vf *acc, const unsigned pixels, const bool flush)
-{
-	vf ww = vf_load(w);
-
-#pragma GCC unroll 8
-	for (unsigned q = 0; q < pixels; q++)
-		acc[q] = mac(vf_load(at + q * step), ww, acc[q], flush);
-}
-
-/* `pixels` output pixels from ow on, all channels. tap[] are the taps of output column 0 in the order of accumulation. */
-VINL void dw_pixels(const struct dwop *o, const float *const *tap, uint32_t ow, const unsigned pixels, const bool flush,
-		    float *out)
-{
-	size_t step = (size_t)o->p->stride_w * o->pitch;
-	uint32_t paired = o->k - o->odd_pad;
-
-	for (uint32_t c = 0; c < o->pitch; c += VL) {
-		const float *w = o->wf + (size_t)(c / 16) * o->k * 16 + c % 16;
-		size_t off = ow * step + c;
-		float *to = out + (size_t)ow * o->pitch + c;
-		vf acc[DW_PIXELS];
-
-#pragma GCC unroll 8
-		for (unsigned q = 0; q < pixels; q++)
-			acc[q] = vf_load(to + (size_t)q * o->pitch);
-		for (uint32_t i = 0; i < paired; i++)
-			dw_tap(tap[i] + off, step, w + (size_t)i * 16, acc, pixels, flush);
-		if (o->odd_pad) {	/* the last element's partner is 0 * 0, and comes first */
-#pragma GCC unroll 8
-			for (unsigned q = 0; q < pixels; q++)
-				acc[q] = vf_add(vf_set(0.0f), acc[q]);
-			dw_tap(tap[paired] + off, step, w + (size_t)paired * 16, acc, pixels, flush);
-		}
-#pragma GCC unroll 8
-		for (unsigned q = 0; q < pixels; q++)
-			vf_store(to + (size_t)q * o->pitch, acc[q]);
-	}
-}
-
-static void dw_row(const struct dwop *o, const float *const *tap, float *out)
-{
-	unsigned saved = flush_enter(o->flush);
-	uint32_t ow = 0;
-
-	if (o->flush && VL == 1) {
-		for (; ow < o->p->out_w; ow++)
-			dw_pixels(o, tap, ow, 1, true, out);
-	} else {
-		for (; ow + DW_PIXELS <= o->p->out_w; ow += DW_PIXELS)
-			dw_pixels(o, tap, ow, DW_PIXELS, false, out);
-		for (; ow < o->p->out_w; ow++)
-			dw_pixels(o, tap, ow, 1, false, out);
-	}
-	flush_leave(saved);
-}
-
-static uint8_t *dw_acc(const struct dwop *o, uint64_t pixel)
-{
-	return o->x->lmem + o->p->acc + pixel * o->pitch * 4;
-}
-
-/* Where accumulators start: zero, or the buffer. i8 starts from zero and takes the buffer or init at the end. */
-static void dw_start(const struct dwop *o, uint64_t pixel, float *out)
-{
-	const struct mica_pkt_conv *p = o->p;
-
-	memset(out, 0, (size_t)p->out_w * o->pitch * sizeof(float));
-	if (!(p->acc_mode & MICA_ACC_IN) || dw_is_i8(o))
-		return;
-	for (uint32_t ow = 0; ow < p->out_w; ow++)
-		memcpy(out + (size_t)ow * o->pitch, dw_acc(o, pixel + ow), p->in_c * 4);
-	if (mac_class_of(p->wdtype) == MAC_FLOAT)
-		flush_array(out, (size_t)p->out_w * o->pitch);
-}
-
-/* Sums of i8 are whole numbers in f32 so far. In place; start has room for whole vectors. */
-static void dw_to_int(const struct dwop *o, const uint8_t *start, size_t step, float *out)
-{
-	for (uint32_t ow = 0; ow < o->p->out_w; ow++, start += step, out += o->pitch)
-		for (uint32_t c = 0; c < o->pitch; c += VL)
-			vi_store(out + c, vi_add(vf_to_int(vf_load(out + c)), vi_load(start + c * 4)));
-}
-
-static void dw_finish(const struct dwop *o, uint64_t pixel, uint64_t n, uint64_t oh, float *out)
-{
-	const struct mica_pkt_conv *p = o->p;
-	bool from_buffer = p->acc_mode & MICA_ACC_IN;
-
-	if (dw_is_i8(o))
-		dw_to_int(o, from_buffer ? dw_acc(o, pixel) : (const uint8_t *)o->init, from_buffer ? o->pitch * 4 : 0, out);
-	if (p->acc_mode & MICA_ACC_OUT) {
-		for (uint32_t ow = 0; ow < p->out_w; ow++)
-			epi_raw(o->epi.integer, out + (size_t)ow * o->pitch, p->in_c, dw_acc(o, pixel + ow));
-		return;
-	}
-	epi_run(&o->epi, &(struct epi_span){
-		.acc = out, .acc_step = o->pitch * 4, .n = p->in_c, .pixels = p->out_w,
-		.dst = o->x->lmem + p->dst.addr + n * p->dst.stride[0] + oh * p->dst.stride[1],
-		.res = o->x->lmem + p->res.addr + n * p->res.stride[0] + oh * p->res.stride[1],
-		.dst_step = p->dst.stride[2], .res_step = p->res.stride[2],
-		.dst_c = p->dst.stride[3], .res_c = p->res.stride[3],
-	});
-}
-
-/* Without decoded rows: any shape, one pixel of up to 16 channels at a time. Leaves the accumulators in out. */
+/* Without rows of vectors: any shape, one pixel of up to 16 channels at a time. Leaves the accumulators in out. */
 static void dw_pixel_slow(const struct dwop *o, uint64_t n, int64_t y0, int64_t x0, uint32_t c, float out[16],
 			  int32_t sum[16])
 {
@@ -192,7 +68,7 @@ static void dw_out_row_slow(const struct dwop *o, uint64_t n, uint64_t oh)
 		for (uint32_t c = 0; c < p->in_c; c += 16) {
 			uint64_t pixel = (n * p->out_h + oh) * p->out_w + ow;
 			uint32_t lanes = p->in_c - c < 16 ? p->in_c - c : 16;
-			uint8_t *buffer = dw_acc(o, pixel) + (uint64_t)c * 4;
+			uint8_t *buffer = o->x->lmem + p->acc + (pixel * o->blocks * 16 + c) * 4;
 			float acc[16] = { 0 };
 			int32_t sum[16] = { 0 };
 
@@ -215,76 +91,221 @@ static void dw_out_row_slow(const struct dwop *o, uint64_t n, uint64_t oh)
 		}
 }
 
+/* ---- Tiles ------------------------------------------------------------------------------------------------------------- */
+
+static uint8_t *dw_acc(const struct dwop *o, const struct dw_tile *t, uint64_t pixel)
+{
+	return o->x->lmem + o->p->acc + (pixel * o->blocks * 16 + t->c) * 4;
+}
+
+/* The buffer's accumulators where results go. */
+static void dw_start(const struct dwop *o, const struct dw_tile *t, uint64_t pixel)
+{
+	size_t pitch = o->chunk * 16;
+
+	memset(t->out, 0, t->count * pitch * 4);
+	for (uint32_t i = 0; i < t->count; i++)
+		memcpy(t->out + i * pitch, dw_acc(o, t, pixel + i), t->n * 4);
+	if (o->cls == MAC_FLOAT)
+		flush_array(t->out, t->count * pitch);
+}
+
+static void dw_add_buffer(const struct dwop *o, const struct dw_tile *t, uint64_t pixel)
+{
+	for (uint32_t i = 0; i < t->count; i++)
+		for (uint32_t c = 0; c < t->n; c++) {
+			uint32_t *word = (uint32_t *)t->out + (size_t)i * o->chunk * 16 + c, buffer;
+
+			memcpy(&buffer, dw_acc(o, t, pixel + i) + c * 4, 4);
+			*word += buffer;
+		}
+}
+
+static void dw_finish(const struct dwop *o, const struct dw_tile *t, uint64_t n, uint64_t oh)
+{
+	const struct mica_pkt_conv *p = o->p;
+	uint64_t pixel = (n * p->out_h + oh) * p->out_w + t->ow;
+
+	if (o->acc_in && dw_is_i8(o))
+		dw_add_buffer(o, t, pixel);
+	if (p->acc_mode & MICA_ACC_OUT) {
+		for (uint32_t i = 0; i < t->count; i++)
+			epi_raw(o->epi.integer, t->out + (size_t)i * o->chunk * 16, t->n, dw_acc(o, t, pixel + i));
+		return;
+	}
+	epi_run(&o->epi, &(struct epi_span){
+		.acc = t->out, .acc_step = o->chunk * 64, .channel = t->block * 16, .n = t->n, .pixels = t->count,
+		.dst = o->x->lmem + p->dst.addr + n * p->dst.stride[0] + oh * p->dst.stride[1] +
+		       (uint64_t)t->ow * p->dst.stride[2] + (uint64_t)t->c * mica_dtype_size(p->dst.dtype),
+		.res = o->x->lmem + p->res.addr + n * p->res.stride[0] + oh * p->res.stride[1] +
+		       (uint64_t)t->ow * p->res.stride[2] + (uint64_t)t->c * mica_dtype_size(p->res.dtype),
+		.dst_step = p->dst.stride[2], .res_step = p->res.stride[2],
+		.dst_c = p->dst.stride[3], .res_c = p->res.stride[3],
+	});
+}
+
+/* Input row y in the kernels' form; all rows outside the image are one. */
+static const uint8_t *dw_row(const struct dwop *o, const struct dw_tile *t, int64_t y)
+{
+	bool outside = y < 0 || y >= o->p->in_h;
+	unsigned slot = outside ? o->slots : (unsigned)(y % o->slots);
+	uint8_t *row = t->mem + slot * o->row_bytes;
+
+	if (outside)
+		y = -1;
+	if (t->tag[slot] != y) {
+		dw_fill_row(o, t, y, row);
+		t->tag[slot] = y;
+	}
+	return row;
+}
+
+static void dw_out_row(const struct dwop *o, const struct dw_tile *t, uint64_t n, uint64_t oh, const uint8_t **at)
+{
+	const struct mica_pkt_conv *p = o->p;
+	const uint8_t **row = at + 2 * o->k;
+
+	for (uint32_t i = 0; i < p->kh; i++)
+		row[i] = dw_row(o, t, (int64_t)oh * p->stride_h + (int64_t)i * p->dil_h - p->pad_top);
+	if (o->acc_in && !dw_is_i8(o))
+		dw_start(o, t, (n * p->out_h + oh) * p->out_w + t->ow);
+	dw_run_row(o, t, row, at);
+	dw_finish(o, t, n, oh);
+}
+
 static void dw_item(void *ctx, uint32_t item, unsigned thread)
 {
 	const struct dwop *o = ctx;
 	const struct mica_pkt_conv *p = o->p;
-	uint8_t *scratch = pool_scratch(o->x->e->pool, thread);
-	float *out = (float *)(scratch + o->rows_bytes);
-	const float **tap = (const float **)(out + (size_t)p->out_w * o->pitch);
-	uint64_t first = (uint64_t)item * o->strip, last = first + o->strip, image = UINT64_MAX;
-	struct rows r = { .view = &p->src, .height = p->in_h, .width = p->in_w, .c = p->in_c, .pitch = o->pitch,
-			  .first = -(int64_t)p->pad_left, .pad = dw_is_i8(o) ? p->src.zero : 0.0f, .mac = true,
-			  .columns = (int64_t)(p->out_w - 1) * p->stride_w + (int64_t)(p->kw - 1) * p->dil_w + 1,
-			  .slots = o->slots };
+	uint64_t first = (uint64_t)(item % o->strips) * o->strip, image = UINT64_MAX;
+	uint32_t part = item / o->strips, chunk = part % o->chunks;
+	struct dw_tile t = { .block = chunk * o->chunk, .ow = part / o->chunks * o->tile_w };
+	const uint8_t **at;
 
-	if (o->rows_bytes)
-		rows_init(&r, scratch);
-	for (uint64_t i = first; i < last && i < o->rows; i++) {
-		uint64_t n = i / p->out_h, oh = i % p->out_h, pixel = i * p->out_w;
+	t.blocks = o->blocks - t.block < o->chunk ? o->blocks - t.block : o->chunk;
+	t.c = t.block * 16;
+	t.n = p->in_c - t.c < t.blocks * 16 ? p->in_c - t.c : t.blocks * 16;
+	t.count = p->out_w - t.ow < o->tile_w ? p->out_w - t.ow : o->tile_w;
+	t.mem = pool_scratch(o->x->e->pool, thread);
+	t.tag = (int64_t *)(t.mem + (o->slots + 1) * o->row_bytes);
+	t.out = (float *)(t.mem + o->rows_bytes);
+	t.codes = (uint8_t *)t.out + o->out_bytes;
+	at = (const uint8_t **)(t.codes + o->codes_bytes);
+	for (uint64_t i = first; i < first + o->strip && i < o->rows; i++) {
+		uint64_t n = i / p->out_h, oh = i % p->out_h;
 
 		if (exec_stopped(o->x))
 			return;
-		if (!o->rows_bytes) {
-			dw_out_row_slow(o, n, oh);
-			continue;
-		}
-		if (n != image)
-			rows_forget(&r, o->x->lmem + p->src.addr + n * p->src.stride[0]);
+		t.src = o->x->lmem + p->src.addr + n * p->src.stride[0];
+		for (unsigned s = 0; s <= o->slots && n != image; s++)
+			t.tag[s] = INT64_MIN;
 		image = n;
-		for (uint32_t t = 0; t < o->k; t++) {
-			uint32_t k = dw_order(p, o->k, t);
-			int64_t y = (int64_t)oh * p->stride_h + (int64_t)(k / p->kw) * p->dil_h - p->pad_top;
-
-			tap[t] = rows_get(&r, y) + (size_t)(k % p->kw) * p->dil_w * o->pitch;
-		}
-		dw_start(o, pixel, out);
-		dw_row(o, tap, out);
-		dw_finish(o, pixel, n, oh, out);
+		dw_out_row(o, &t, n, oh, at);
 	}
 }
 
-/* Decoded weights in the order of accumulation, shared by the threads. */
+static void dw_slow_item(void *ctx, uint32_t item, unsigned thread)
+{
+	const struct dwop *o = ctx;
+	uint64_t first = (uint64_t)item * o->strip;
+
+	(void)thread;
+	for (uint64_t i = first; i < first + o->strip && i < o->rows; i++)
+		dw_out_row_slow(o, i / o->p->out_h, i % o->p->out_h);
+}
+
+/* ---- The plan ---------------------------------------------------------------------------------------------------------- */
+
+static uint64_t dw_columns(const struct mica_pkt_conv *p, uint64_t results)
+{
+	return (results - 1) * p->stride_w + (uint64_t)(p->kw - 1) * p->dil_w + 1;
+}
+
+/* The widest tile whose rows fit, of as many channels as leave it wide enough. */
+static void dw_choose_tile(struct dwop *o)
+{
+	const struct mica_pkt_conv *p = o->p;
+	uint32_t fit = p->out_w;
+
+	for (o->chunk = o->blocks < DW_MAX_CHUNK ? o->blocks : DW_MAX_CHUNK;; o->chunk = (o->chunk + 1) / 2) {
+		uint64_t room = DW_TILE_BYTES / ((o->slots + 1ull) * o->chunk * 64), least = dw_columns(p, 1) + o->lead;
+
+		fit = room > least ? (uint32_t)((room - least) / p->stride_w) + 1 : 1;
+		if (o->chunk == 1 || fit >= DW_MIN_COLUMNS || fit >= p->out_w)
+			break;
+	}
+	fit = fit < DW_MIN_COLUMNS ? DW_MIN_COLUMNS : fit;
+	o->tile_w = (uint32_t)div_up(p->out_w, div_up(p->out_w, fit));
+	o->tiles = (uint32_t)div_up(p->out_w, o->tile_w);
+	o->chunks = (uint32_t)div_up(o->blocks, o->chunk);
+}
+
+static void dw_choose_strips(struct dwop *o)
+{
+	unsigned threads = pool_threads(o->x->e->pool);
+	uint64_t parts = (uint64_t)o->tiles * o->chunks, strips = threads == 1 ? 1 : div_up(3 * threads, parts);
+
+	o->strip = (uint32_t)div_up(o->rows, strips < o->rows ? strips : o->rows);
+	o->strips = (uint32_t)div_up(o->rows, o->strip);
+}
+
+/* Scratch: rows and their tags, results, codes, pointers to taps and rows. 0: too much. */
+static size_t dw_scratch(struct dwop *o)
+{
+	const struct mica_pkt_conv *p = o->p;
+	uint64_t columns = dw_columns(p, o->tile_w), row = round_up((columns + o->lead) * o->chunk * 64, 128), rows;
+
+	if (columns > ROWS_MAX_BYTES / 1024 || __builtin_mul_overflow(row, o->slots + 1ull, &rows) || rows > ROWS_MAX_BYTES)
+		return 0;
+	o->columns = (uint32_t)columns;
+	o->row_bytes = row;
+	o->rows_bytes = round_up(rows + (o->slots + 1) * sizeof(int64_t), 64);
+	o->out_bytes = (size_t)o->tile_w * o->chunk * 64;
+	o->codes_bytes = round_up((o->lead + columns + o->extra) * o->chunk * 32 + 128, 64);
+	return o->rows_bytes + o->out_bytes + o->codes_bytes + (2 * o->k + p->kh) * sizeof(void *);
+}
+
 static bool dw_weights(struct dwop *o)
 {
-	unsigned block = 16 * mica_dtype_size(o->p->wdtype);
-	float *wf = exec_shared(o->x, (size_t)o->pitch * o->k * sizeof(float));
+	size_t bytes = (size_t)o->blocks * o->terms * 64;
+	uint8_t *w = exec_shared(o->x, bytes + (size_t)o->blocks * 64);
 
-	if (!wf)
+	if (!w)
 		return false;
-	o->wf = wf;
-	for (uint32_t b = 0; b < o->pitch / 16; b++)
-		for (uint32_t i = 0; i < o->k; i++, wf += 16)
-			decode_mac(o->p->wdtype, o->weights + ((size_t)b * o->k + dw_order(o->p, o->k, i)) * block, 16, wf);
+	o->w = w;
+	o->start = (int32_t *)(w + bytes);
+	dw_operand_weights(o, w, (int32_t *)(w + bytes));
 	return true;
 }
 
-static bool dw_plan(struct dwop *o)
+static int dw_run(struct dwop *o)
 {
 	const struct mica_pkt_conv *p = o->p;
-	uint64_t span = (uint64_t)(p->kh - 1) * p->dil_h + 1, acc = (uint64_t)p->out_w * o->pitch * sizeof(float);
-	int64_t columns = (int64_t)(p->out_w - 1) * p->stride_w + (int64_t)(p->kw - 1) * p->dil_w + 1;
+	uint64_t span = (uint64_t)(p->kh - 1) * p->dil_h + 1, macs = o->rows * p->out_w * p->in_c * p->kh * p->kw;
+	size_t scratch = 0;
+	uint64_t items;
 
 	o->slots = span <= p->in_h ? (unsigned)span : p->in_h;
-	o->strip = strip_rows(o->rows, pool_threads(o->x->e->pool), (uint64_t)p->out_w * p->out_c * p->kh * p->kw);
-	if ((uint64_t)p->kh * p->kw > DW_MAX_K || acc > ROWS_MAX_BYTES)
-		return true;
-	o->k = (uint32_t)p->kh * p->kw;
-	o->odd_pad = mac_class_of(p->wdtype) == MAC_FLOAT && o->k % 2;
-	o->rows_bytes = round_up(rows_bytes(p->in_c, columns, o->slots), 64);
-	if (!o->rows_bytes)
-		return true;
-	return dw_weights(o) && pool_reserve(o->x->e->pool, o->rows_bytes + acc + o->k * sizeof(float *));
+	if ((uint64_t)p->kh * p->kw <= DW_MAX_K) {
+		o->k = (uint32_t)p->kh * p->kw;
+		dw_form(o);
+		dw_choose_tile(o);
+		dw_choose_strips(o);
+		scratch = dw_scratch(o);
+	}
+	items = (uint64_t)o->tiles * o->chunks * o->strips;
+	if (!scratch || items > UINT32_MAX) {
+		o->strip = strip_rows(o->rows, pool_threads(o->x->e->pool), macs / o->rows);
+		pool_run(o->x->e->pool, dw_slow_item, o, (uint32_t)div_up(o->rows, o->strip));
+		return 0;
+	}
+	if (!dw_weights(o) || !pool_reserve(o->x->e->pool, scratch))
+		return MICA_FAULT_BUS;
+	if (macs < 2 * DW_MIN_MACS)
+		run_here(dw_item, o, (uint32_t)items);
+	else
+		pool_run(o->x->e->pool, dw_item, o, (uint32_t)items);
+	return 0;
 }
 
 static void conv_epilogue(struct epilogue *e, const struct mica_pkt_conv *p, const uint8_t *params, size_t channels)
@@ -300,19 +321,17 @@ static void conv_epilogue(struct epilogue *e, const struct mica_pkt_conv *p, con
 static int exec_dwconv(struct exec *x, const union mica_pkt *pkt)
 {
 	const struct mica_pkt_conv *p = &pkt->conv;
-	struct dwop o = { .x = x, .p = p, .rows = (uint64_t)p->n * p->out_h, .pitch = pad16(p->in_c),
+	struct dwop o = { .x = x, .p = p, .rows = (uint64_t)p->n * p->out_h, .blocks = pad16(p->in_c) / 16,
+			  .cls = mac_class_of(p->wdtype), .acc_in = p->acc_mode & MICA_ACC_IN,
 			  .flush = mac_flushes(p->src.dtype, p->wdtype) };
 	const uint8_t *params = exec_view(x, 1, p->params, mica_params_size(1, p->out_c));
 
 	o.weights = exec_view(x, 0, p->weights, mica_pack_size_dw(p->wdtype, p->out_c, p->kh, p->kw));
 	if (!o.weights || !params)
 		return x->fault;
-	conv_epilogue(&o.epi, p, params, o.pitch);
-	o.init = (const int32_t *)params + 2 * (size_t)o.pitch;
-	if (!dw_plan(&o))
-		return MICA_FAULT_BUS;
-	pool_run(x->e->pool, dw_item, &o, (uint32_t)div_up(o.rows, o.strip));
-	return 0;
+	conv_epilogue(&o.epi, p, params, (size_t)o.blocks * 16);
+	o.init = (const int32_t *)params + 2 * (size_t)o.blocks * 16;
+	return dw_run(&o);
 }
 
 #endif /* MICA_DWCONV_IMPL_H */

@@ -82,4 +82,11 @@ static void decode_mac(unsigned dtype, const uint8_t *src, size_t n, float *out)
 		flush_array(out, n);
 }
 
+/* Small packets: all items on the caller's thread. */
+static void run_here(pool_fn *fn, void *ctx, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		fn(ctx, i, 0);
+}
+
 #endif /* MICA_MAC_IMPL_H */

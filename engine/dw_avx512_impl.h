@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DWCONV with AVX-512. The float class goes by pairs of taps through VDPBF16PS: a vector holds, for 16 channels, the
+ * bf16 of its column and of the column dil_w to the right. i8 goes by four taps of a row through VPDPBUSD: a vector holds
+ * four columns, as unsigned; taps beyond the row have weights of 0. f32 takes the common kernel.
+ */
+#ifndef MICA_DW_AVX512_IMPL_H
+#define MICA_DW_AVX512_IMPL_H
+
+#include "dw_impl.h"
+#include "gemm_avx512_impl.h"
+
+static void dw_form(struct dwop *o)
+{
+	const struct mica_pkt_conv *p = o->p;
+
+	o->terms = o->cls == MAC_F32 ? o->k : o->cls == MAC_I8 ? (uint32_t)p->kh * div_up(p->kw, 4) : (o->k + 1) / 2;
+	if (o->cls == MAC_FLOAT)
+		o->lead = o->extra = p->dil_w;
+	if (o->cls == MAC_I8)
+		o->extra = 3 * p->dil_w;
+}
+
+/* ---- Weights ----------------------------------------------------------------------------------------------------------- */
+
+/* Two taps of 16 channels to pairs; beyond k there is 0. */
+static void dw_pair_weights(const struct dwop *o, const struct quad_tables *t, uint8_t *w)
+{
+	static const uint8_t pairs[64] __attribute__((aligned(64))) = {	/* so that unpacking bytes gives pairs in order */
+		0, 16, 1, 17, 2, 18, 3, 19, 0, 0, 0, 0, 0, 0, 0, 0, 4, 20, 5, 21, 6, 22, 7, 23, 0, 0, 0, 0, 0, 0, 0, 0,
+		8, 24, 9, 25, 10, 26, 11, 27, 0, 0, 0, 0, 0, 0, 0, 0, 12, 28, 13, 29, 14, 30, 15, 31,
+	};
+	const vi words = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20,
+					  4, 19, 3, 18, 2, 17, 1, 16, 0);
+	const vi order = _mm512_load_si512(pairs), sign = _mm512_set1_epi8((char)0x80);
+	bool wide = o->p->wdtype == MICA_BF16;
+	const uint8_t *src = o->weights;
+
+	for (uint32_t b = 0; b < o->blocks; b++)
+		for (uint32_t i = 0; i < o->k; i += 2, w += 64) {
+			size_t codes = i + 1 < o->k ? 32 : 16;
+			vi c, hi;
+
+			if (wide) {
+				c = _mm512_maskz_loadu_epi16((__mmask32)mask_bytes(codes), src);
+				_mm512_storeu_si512(w, _mm512_permutexvar_epi16(words, c));
+				src += 2 * codes;
+				continue;
+			}
+			c = _mm512_permutexvar_epi8(order, _mm512_maskz_loadu_epi8(mask_bytes(codes), src));
+			hi = _mm512_permutex2var_epi8(t->v[2], c, t->v[3]);
+			hi = _mm512_ternarylogic_epi64(hi, c, sign, 0xf8);
+			_mm512_storeu_si512(w, _mm512_unpacklo_epi8(_mm512_permutex2var_epi8(t->v[0], c, t->v[1]), hi));
+			src += codes;
+		}
+}
+
+/* Byte 16 j + c to byte 4 c + j, and back. */
+VINL vi dw_transposed(vi bytes)
+{
+	static const uint8_t order[64] __attribute__((aligned(64))) = {
+		0, 16, 32, 48, 1, 17, 33, 49, 2, 18, 34, 50, 3, 19, 35, 51, 4, 20, 36, 52, 5, 21, 37, 53, 6, 22, 38, 54, 7, 23,
+		39, 55, 8, 24, 40, 56, 9, 25, 41, 57, 10, 26, 42, 58, 11, 27, 43, 59, 12, 28, 44, 60, 13, 29, 45, 61, 14, 30,
+		46, 62, 15, 31, 47, 63,
+	};
+
+	return _mm512_permutexvar_epi8(_mm512_load_si512(order), bytes);
+}
+
+/* start[] makes up for activations being 128 too large. */
+static void dw_int_weights(const struct dwop *o, uint8_t *w, int32_t *start)
+{
+	const vi offset = _mm512_set1_epi8((char)0x80);
+	const uint8_t *src = o->weights;
+
+	for (uint32_t b = 0; b < o->blocks; b++, start += 16) {
+		vi sum = vi_set(0);
+
+		for (uint32_t r = 0; r < o->p->kh; r++)
+			for (uint32_t left = o->p->kw, n; left; left -= n, src += n * 16, w += 64) {
+				vi v;
+
+				n = left < 4 ? left : 4;
+				v = dw_transposed(_mm512_maskz_loadu_epi8(mask_bytes(n * 16), src));
+				sum = _mm512_dpbusd_epi32(sum, offset, v);
+				_mm512_storeu_si512(w, v);
+			}
+		vi_store(start, vi_sub(o->acc_in ? vi_set(0) : vi_load(o->init + b * 16), sum));
+	}
+}
+
+static void dw_operand_weights(const struct dwop *o, uint8_t *w, int32_t *start)
+{
+	struct quad_tables tables;
+
+	if (o->cls == MAC_I8) {
+		dw_int_weights(o, w, start);
+	} else if (o->cls == MAC_FLOAT) {
+		quad_tables(o->p->wdtype, &tables);
+		dw_pair_weights(o, &tables, w);
+	} else {
+		dw_weights_f32(o, (float *)w);
+	}
+}
+
+/* ---- Rows -------------------------------------------------------------------------------------------------------------- */
+
+/* `n` bytes of codes or bf16 of a run of elements; whole vectors may be written. */
+VINL void dw_widen(const struct dwop *o, const struct quad_tables *t, const uint8_t *src, size_t n, uint8_t *dst)
+{
+	switch (o->p->src.dtype) {
+	case MICA_F32:
+		for (size_t i = 0; i < n; i += 16)
+			_mm512_storeu_ps((float *)dst + i, _mm512_maskz_loadu_ps(mask_lanes(n - i), src + 4 * i));
+		break;
+	case MICA_BF16:
+		for (size_t i = 0; i < n; i += 32)
+			_mm512_storeu_si512(dst + 2 * i, _mm512_maskz_loadu_epi16((__mmask32)mask_bytes(n - i), src + 2 * i));
+		break;
+	case MICA_I8:
+		for (size_t i = 0; i < n; i += 64)
+			_mm512_storeu_si512(dst + i, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask_bytes(n - i), src + i),
+								      _mm512_set1_epi8((char)0x80)));
+		break;
+	default:
+		for (size_t i = 0; i < n; i += 64) {
+			vi out[2];
+
+			widen_codes(t->v, _mm512_maskz_loadu_epi8(mask_bytes(n - i), src + i), out);
+			_mm512_storeu_si512(dst + 2 * i, out[0]);
+			_mm512_storeu_si512(dst + 2 * i + 64, out[1]);
+		}
+		break;
+	}
+}
+
+static void dw_pad(const struct dwop *o, uint8_t *dst, size_t elements)
+{
+	memset(dst, o->cls == MAC_I8 ? gemm_i8_code(o->p->src.zero) : 0, elements * gemm_a_elem(o->cls));
+}
+
+/* Elements of columns x0 .. x0 + n - 1 of row y, [column][chunk * 16], padding included. */
+static void dw_elements(const struct dwop *o, const struct dw_tile *t, int64_t y, int64_t x0, uint32_t n, uint8_t *dst)
+{
+	const struct mica_pkt_conv *p = o->p;
+	unsigned size = mica_dtype_size(p->src.dtype);
+	size_t pitch = o->chunk * 16, bytes = pitch * gemm_a_elem(o->cls);
+	int64_t from = x0 < 0 ? -x0 : 0, to = x0 + n > p->in_w ? p->in_w - x0 : n;
+	struct quad_tables tables;
+	const uint8_t *src;
+
+	if (y < 0 || y >= p->in_h || from >= to) {
+		dw_pad(o, dst, n * pitch);
+		return;
+	}
+	quad_tables(p->src.dtype, &tables);
+	src = t->src + (uint64_t)y * p->src.stride[1] + (uint64_t)(x0 + from) * p->src.stride[2] + (uint64_t)t->c * size;
+	dw_pad(o, dst, from * pitch);
+	dst += from * bytes;
+	if (p->src.stride[2] == pitch * size && t->n == pitch) {
+		dw_widen(o, &tables, src, (to - from) * pitch, dst);
+		dst += (to - from) * bytes;
+	} else {
+		for (int64_t i = from; i < to; i++, src += p->src.stride[2], dst += bytes)
+			dw_widen(o, &tables, src, t->n, dst);
+	}
+	dw_pad(o, dst, (n - to) * pitch);
+}
+
+/* Pairs of columns `step` bytes apart: 32 channels of bf16 at a time. */
+static void dw_pairs(const uint8_t *codes, size_t bytes, size_t step, uint8_t *row)
+{
+	const vi low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4,
+					35, 3, 34, 2, 33, 1, 32, 0);
+	const vi high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+
+	for (size_t i = 0; i < bytes; i += 64, row += 128) {
+		vi a = _mm512_loadu_si512(codes + i), b = _mm512_loadu_si512(codes + i + step);
+
+		_mm512_storeu_si512(row, _mm512_permutex2var_epi16(a, low, b));
+		_mm512_storeu_si512(row + 64, _mm512_permutex2var_epi16(a, high, b));
+	}
+}
+
+/* Fours of columns `step` bytes apart: 16 channels of u8 at a time. */
+static void dw_fours(const uint8_t *codes, size_t bytes, size_t step, uint8_t *row)
+{
+	for (size_t i = 0; i < bytes; i += 16, row += 64) {
+		vi v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(codes + i)));
+
+		v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(codes + i + step)), 1);
+		v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(codes + i + 2 * step)), 2);
+		v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(codes + i + 3 * step)), 3);
+		_mm512_storeu_si512(row, dw_transposed(v));
+	}
+}
+
+static void dw_fill_row(const struct dwop *o, const struct dw_tile *t, int64_t y, uint8_t *row)
+{
+	int64_t x0 = (int64_t)t->ow * o->p->stride_w - o->p->pad_left;
+	size_t column = o->chunk * 16 * gemm_a_elem(o->cls), bytes = (o->lead + o->columns) * column;
+
+	if (o->cls == MAC_F32) {
+		dw_elements(o, t, y, x0, o->columns, row);
+		return;
+	}
+	dw_elements(o, t, y, x0 - o->lead, o->lead + o->columns + o->extra, t->codes);
+	if (o->cls == MAC_FLOAT)
+		dw_pairs(t->codes, bytes, o->p->dil_w * column, row);
+	else
+		dw_fours(t->codes, bytes, o->p->dil_w * column, row);
+}
+
+/* ---- Kernels ----------------------------------------------------------------------------------------------------------- */
+
+enum dw_kind { DW_WHOLE, DW_CROSS, DW_LAST };	/* both taps in one vector, in two, the second one is beyond K */
+
+VINL enum dw_kind dw_pair_kind(uint32_t kw, uint32_t k, uint32_t j)
+{
+	return 2 * j + 1 >= k ? DW_LAST : 2 * j / kw == (2 * j + 1) / kw ? DW_WHOLE : DW_CROSS;
+}
+
+VINL vf dw_pair(vf acc, const enum dw_kind kind, const uint8_t *lo, const uint8_t *hi, vi w)
+{
+	vi a = _mm512_loadu_si512(lo);
+
+	if (kind == DW_CROSS)
+		a = _mm512_ternarylogic_epi32(a, _mm512_loadu_si512(hi), vi_set(0xffff), 0xe4);	/* low halves of a, high of hi */
+	if (kind == DW_LAST)
+		a = vi_and(a, vi_set(0xffff));
+	return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)w);
+}
+
+struct dw_taps { const uint8_t *lo, *hi; };
+
+/* A row of one block of channels; kw and k known at compile time, so that weights stay in registers. */
+VINL void dw_pairs_fixed(const struct dwop *o, const struct dw_tile *t, const struct dw_taps *at, uint32_t b,
+			 const uint32_t kw, const uint32_t k)
+{
+	size_t step = (size_t)o->p->stride_w * o->chunk * 64, to_step = o->chunk * 16;
+	const uint8_t *weights = o->w + (size_t)(t->block + b) * o->terms * 64;
+	const uint8_t *lo[13], *hi[13];
+	float *to = t->out + b * 16;
+	vi w[13];
+
+#pragma GCC unroll 13
+	for (uint32_t j = 0; j < (k + 1) / 2; j++) {
+		w[j] = _mm512_loadu_si512(weights + j * 64);
+		lo[j] = at[j].lo + b * 64;
+		hi[j] = at[j].hi + b * 64;
+	}
+	for (uint32_t ow = 0; ow < t->count; ow++, to += to_step) {
+		vf acc = o->acc_in ? vf_load(to) : vf_set(0.0f);
+
+#pragma GCC unroll 13
+		for (uint32_t j = 0; j < (k + 1) / 2; j++)
+			acc = dw_pair(acc, dw_pair_kind(kw, k, j), lo[j] + ow * step, hi[j] + ow * step, w[j]);
+		vf_store(to, acc);
+	}
+}
+
+VINL void dw_pairs_any(const struct dwop *o, const struct dw_tile *t, const struct dw_taps *at, uint32_t b)
+{
+	size_t step = (size_t)o->p->stride_w * o->chunk * 64, to_step = o->chunk * 16;
+	const uint8_t *weights = o->w + (size_t)(t->block + b) * o->terms * 64;
+	float *to = t->out + b * 16;
+
+	for (uint32_t ow = 0; ow < t->count; ow++, to += to_step) {
+		vf acc = o->acc_in ? vf_load(to) : vf_set(0.0f);
+		size_t off = ow * step + b * 64;
+
+		for (uint32_t j = 0; j < o->terms; j++) {
+			vi w = _mm512_loadu_si512(weights + j * 64);
+
+			switch (dw_pair_kind(o->p->kw, o->k, j)) {
+			case DW_WHOLE:
+				acc = dw_pair(acc, DW_WHOLE, at[j].lo + off, NULL, w);
+				break;
+			case DW_CROSS:
+				acc = dw_pair(acc, DW_CROSS, at[j].lo + off, at[j].hi + off, w);
+				break;
+			default:
+				acc = dw_pair(acc, DW_LAST, at[j].lo + off, NULL, w);
+				break;
+			}
+		}
+		vf_store(to, acc);
+	}
+}
+
+static void dw_run_pairs(const struct dwop *o, const struct dw_tile *t, const uint8_t *const *row, struct dw_taps *at)
+{
+	uint32_t kw = o->p->kw;
+	size_t column = (size_t)o->p->dil_w * o->chunk * 64;	/* of vectors, a tap's distance; lead is as much */
+
+	for (uint32_t j = 0; j < o->terms; j++) {
+		uint32_t k0 = 2 * j, k1 = k0 + 1 < o->k ? k0 + 1 : k0;
+
+		at[j].lo = row[k0 / kw] + (k0 % kw + 1) * column;
+		at[j].hi = row[k1 / kw] + k1 % kw * column;
+	}
+	for (uint32_t b = 0; b < t->blocks; b++)
+		if (kw == 3 && o->k == 9)
+			dw_pairs_fixed(o, t, at, b, 3, 9);
+		else if (kw == 5 && o->k == 25)
+			dw_pairs_fixed(o, t, at, b, 5, 25);
+		else
+			dw_pairs_any(o, t, at, b);
+}
+
+VINL void dw_ints(const struct dwop *o, const struct dw_tile *t, const uint8_t *const *at, uint32_t b, const uint32_t terms)
+{
+	size_t step = (size_t)o->p->stride_w * o->chunk * 64, to_step = o->chunk * 16;
+	const uint8_t *w = o->w + (size_t)(t->block + b) * o->terms * 64;
+	const vi start = vi_load(o->start + (t->block + b) * 16);
+	float *to = t->out + b * 16;
+
+	for (uint32_t ow = 0; ow < t->count; ow++, to += to_step) {
+		size_t off = ow * step + b * 64;
+		vi acc = start;
+
+#pragma GCC unroll 10
+		for (uint32_t j = 0; j < terms; j++)
+			acc = _mm512_dpbusd_epi32(acc, _mm512_loadu_si512(at[j] + off), _mm512_loadu_si512(w + j * 64));
+		vi_store(to, acc);
+	}
+}
+
+static void dw_run_ints(const struct dwop *o, const struct dw_tile *t, const uint8_t *const *row, const uint8_t **at)
+{
+	uint32_t fours = (uint32_t)div_up(o->p->kw, 4);
+
+	for (uint32_t j = 0; j < o->terms; j++)
+		at[j] = row[j / fours] + (size_t)(j % fours) * 4 * o->p->dil_w * o->chunk * 64;
+	for (uint32_t b = 0; b < t->blocks; b++)
+		if (o->terms == 3)
+			dw_ints(o, t, at, b, 3);
+		else if (o->terms == 10)
+			dw_ints(o, t, at, b, 10);
+		else
+			dw_ints(o, t, at, b, o->terms);
+}
+
+/* row[] by kernel row; `at` has room for two pointers for every tap. */
+static void dw_run_row(const struct dwop *o, const struct dw_tile *t, const uint8_t *const *row, const uint8_t **at)
+{
+	if (o->cls == MAC_FLOAT) {
+		dw_run_pairs(o, t, row, (struct dw_taps *)at);
+	} else if (o->cls == MAC_I8) {
+		dw_run_ints(o, t, row, at);
+	} else {
+		for (uint32_t k = 0; k < o->k; k++)
+			at[k] = row[k / o->p->kw] + (size_t)(k % o->p->kw) * o->p->dil_w * o->chunk * 64;
+		if (!o->acc_in)
+			memset(t->out, 0, (size_t)t->count * o->chunk * 64);
+		dw_row_f32(o, t, at);
+	}
+}
+
+#endif /* MICA_DW_AVX512_IMPL_H */
