@@ -150,6 +150,42 @@ struct mica_job_fault { int code; unsigned core; uint32_t packet; enum mica_chec
 int mica_job_check(const struct mica_job *job, struct mica_job_fault *fault);
 int mica_job_run(struct mica_engine *e, const struct mica_job *job, struct mica_job_fault *fault);
 
+/* ---- a job that runs often (prepare.c): checked, timed and decoded once -------------------------------------------- */
+
+/*
+ * Where memories lie behind one base address. Copies between LMEM and segments that lie where this says are left out when
+ * packets can work there themselves: the same outputs, other contents of LMEM.
+ */
+struct mica_layout {
+	uint64_t lmem[MICA_MAX_CORES], seg[MICA_MAX_SEGMENTS];	/* offsets below 4 GiB, ends included */
+	uint64_t segs;				/* bit i: segment i lies there */
+};
+
+/* Memory of one run. */
+struct mica_binding {
+	uint8_t *seg[MICA_MAX_SEGMENTS];
+	uint8_t *lmem[MICA_MAX_CORES];
+	const atomic_bool *stop;
+};
+
+struct mica_prepared;			/* plain data: any number of engines may run it at once */
+
+/* job: streams, limits and layers are used; streams stay the caller's and must not change. layout may be NULL. */
+int mica_job_prepare(const struct mica_job *job, const struct mica_layout *layout, struct mica_prepared **out,
+		     struct mica_job_fault *fault);
+void mica_prepared_free(struct mica_prepared *p);
+/* What every run reports. layer (job->layers records) may be NULL. */
+void mica_prepared_stats(const struct mica_prepared *p, struct mica_job_stats *stats, struct mica_layer_stats *layer);
+/* Copies that are left out when every segment of the layout is bound to its place. */
+unsigned mica_prepared_elided(const struct mica_prepared *p);
+/* Cores whose streams may run side by side: 1 when their accesses between barriers meet. */
+unsigned mica_prepared_parallel(const struct mica_prepared *p);
+int mica_prepared_run(struct mica_engine *e, const struct mica_prepared *p, const struct mica_binding *b,
+		      struct mica_job_fault *fault);
+
+/* An engine whose threads are divided among the `cores` of prepared jobs, as far as there are threads. */
+struct mica_engine *mica_engine_create_cores(enum mica_isa_level level, unsigned threads, unsigned cores);
+
 /* ---- conversions and functions (convert.c, func.c), the same bits as the packets ------------------------------------ */
 
 float   mica_decode_e4m3(uint8_t code);

@@ -90,7 +90,15 @@ struct mica_engine {
 	struct pool *pool;
 	void *shared;			/* scratch that all threads of a packet see */
 	size_t shared_size;
+	/* Where the threads are divided among cores: cores has a thread for each, that of index i > 0 uses part[i - 1]. */
+	struct pool *cores;
+	struct mica_engine *part[MICA_MAX_CORES - 1];
+	unsigned parts;
 };
+
+/* Around a job: pool_begin and pool_end of all its pools. */
+void engine_begin(struct mica_engine *e);
+void engine_end(struct mica_engine *e);
 
 /* One packet in execution. */
 struct exec {

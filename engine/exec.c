@@ -131,10 +131,53 @@ struct mica_engine *mica_engine_create(enum mica_isa_level level, unsigned threa
 	return mica_engine_create_path(mica_path_of(level), threads);
 }
 
+struct mica_engine *mica_engine_create_cores(enum mica_isa_level level, unsigned threads, unsigned cores)
+{
+	unsigned n = cores < threads ? cores : threads;
+	struct mica_engine *e;
+
+	n = n < 1 ? 1 : n > MICA_MAX_CORES ? MICA_MAX_CORES : n;
+	e = mica_engine_create(level, threads / n + (threads % n > 0));
+	if (!e || n == 1)
+		return e;
+	e->cores = pool_create(n);
+	for (unsigned i = 1; e->cores && i < n; i++) {
+		e->part[i - 1] = mica_engine_create(level, threads / n + (i < threads % n));
+		if (!e->part[i - 1])
+			break;
+		e->parts++;
+	}
+	if (e->parts == n - 1)
+		return e;
+	mica_engine_destroy(e);
+	return NULL;
+}
+
+void engine_begin(struct mica_engine *e)
+{
+	pool_begin(e->pool);
+	if (e->cores)
+		pool_begin(e->cores);
+	for (unsigned i = 0; i < e->parts; i++)
+		pool_begin(e->part[i]->pool);
+}
+
+void engine_end(struct mica_engine *e)
+{
+	for (unsigned i = 0; i < e->parts; i++)
+		pool_end(e->part[i]->pool);
+	if (e->cores)
+		pool_end(e->cores);
+	pool_end(e->pool);
+}
+
 void mica_engine_destroy(struct mica_engine *e)
 {
 	if (!e)
 		return;
+	for (unsigned i = 0; i < e->parts; i++)
+		mica_engine_destroy(e->part[i]);
+	pool_destroy(e->cores);
 	pool_destroy(e->pool);
 	free(e->shared);
 	free(e);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* A whole job on this CPU: the cores' streams take turns from barrier to barrier, each packet uses all threads. */
+/* A whole job on this CPU: its check, and a run that is not repeated. */
 #include "engine_internal.h"
 
 #include <string.h>
@@ -87,115 +87,19 @@ int mica_job_check(const struct mica_job *job, struct mica_job_fault *fault)
 
 /* ---- Execution ------------------------------------------------------------------------------------------------------- */
 
-struct run {
-	struct mica_engine *e;
-	const struct mica_job *job;
-	struct mica_job_fault *fault;
-	struct mica_mem mem;
-	struct cursor cur[MICA_MAX_CORES];
-	struct mica_timeline time[MICA_MAX_CORES];
-	bool timed;
-};
-
-static int tick(struct run *r, unsigned core, const union mica_pkt *p)
-{
-	if (r->timed && mica_timeline_packet(&r->time[core], p))
-		return fail(r->fault, MICA_FAULT_BUS, core, r->cur[core].packet, MICA_OK, NULL);
-	return 0;
-}
-
-/* Runs one core up to and with its next BARRIER or END. */
-static int run_stretch(struct run *r, unsigned core, bool *end)
-{
-	struct cursor *c = &r->cur[core];
-
-	r->mem.core = core;
-	for (;;) {
-		const union mica_pkt *p = (const union mica_pkt *)c->at;
-		int err = tick(r, core, p);
-
-		if (err)
-			return err;
-		*end = p->hdr.opcode == MICA_OP_END;
-		if (*end || p->hdr.opcode == MICA_OP_BARRIER) {
-			advance(c);
-			return 0;
-		}
-		err = mica_exec(r->e, p, &r->mem);
-		if (err)
-			return fail(r->fault, err, core, c->packet, MICA_OK, NULL);
-		advance(c);
-	}
-}
-
-static void meet(struct run *r)
-{
-	uint64_t when = 0;
-
-	if (!r->timed)
-		return;
-	for (unsigned i = 0; i < r->job->cores; i++) {
-		uint64_t t = mica_timeline_drain(&r->time[i]);
-
-		when = t > when ? t : when;
-	}
-	for (unsigned i = 0; i < r->job->cores; i++)
-		mica_timeline_barrier(&r->time[i], when);
-}
-
-static int run_all(struct run *r)
-{
-	bool end = false;
-
-	for (;;) {
-		for (unsigned i = 0; i < r->job->cores; i++) {
-			int err = run_stretch(r, i, &end);
-
-			if (err)
-				return err;
-		}
-		if (end)
-			return 0;
-		meet(r);
-	}
-}
-
-static void report(struct run *r)
-{
-	struct mica_timeline *t[MICA_MAX_CORES];
-
-	for (unsigned i = 0; i < r->job->cores; i++)
-		t[i] = &r->time[i];
-	mica_timeline_report(t, r->job->cores, r->job->stats, r->job->layer, r->job->layers);
-}
-
 int mica_job_run(struct mica_engine *e, const struct mica_job *job, struct mica_job_fault *fault)
 {
-	struct run r = { .e = e, .job = job, .fault = fault, .timed = job->stats != NULL };
-	unsigned timelines = 0;
-	int err = 0;
+	struct mica_binding b = { .stop = job->stop };
+	struct mica_prepared *p;
+	int code = mica_job_prepare(job, NULL, &p, fault);
 
-	if (!job->checked) {
-		err = mica_job_check(job, fault);
-		if (err)
-			return err;
-	}
-	r.mem.lmem_size = job->lim.lmem_size;
-	r.mem.stop = job->stop;
-	memcpy(r.mem.lmem, job->lmem, sizeof(r.mem.lmem));
-	memcpy(r.mem.seg, job->seg, sizeof(r.mem.seg));
-	for (unsigned i = 0; i < job->cores; i++)
-		start(&r.cur[i], job, i);
-	for (; r.timed && timelines < job->cores && !err; timelines++)
-		if (mica_timeline_init(&r.time[timelines], &mica_params_default, job->cores, job->layer ? job->layers : 0))
-			err = fail(fault, MICA_FAULT_BUS, timelines, 0, MICA_OK, NULL);
-	pool_begin(e->pool);
-	if (!err)
-		err = run_all(&r);
-	pool_end(e->pool);
-	if (!err && r.timed)
-		report(&r);
-	while (timelines)
-		mica_timeline_fini(&r.time[--timelines]);
-	return err;
+	if (code)
+		return code;
+	memcpy(b.lmem, job->lmem, sizeof(b.lmem));
+	memcpy(b.seg, job->seg, sizeof(b.seg));
+	code = mica_prepared_run(e, p, &b, fault);
+	if (!code && job->stats)
+		mica_prepared_stats(p, job->stats, job->layer);
+	mica_prepared_free(p);
+	return code;
 }

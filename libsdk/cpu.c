@@ -13,12 +13,10 @@
 
 #define DMABUF_HANDLE 1u	/* mica_buffer.handle of an imported dma-buf */
 
-/* mica_device.priv is unused; mica_model.priv is unused; this is mica_session.priv */
+/* mica_device.priv is unused; mica_model.priv is the struct mica_prepared; this is mica_session.priv */
 struct cpu_session {
 	struct mica_engine *engine;
-	struct mica_job job;
-	uint8_t *lmem;			/* pages for all cores */
-	size_t lmem_size;
+	struct mica_binding mem;	/* LMEM of all cores lies in front of the session's own segments */
 	atomic_bool stop;
 	struct mica_job_fault fault;
 	pthread_t thread;
@@ -148,17 +146,51 @@ static const char *packet_op(const struct mica_model *m, const struct mica_job_f
 	return f->core < m->cores && at < m->stream_size[f->core] ? mica_op_name(m->stream[f->core][at]) : "?";
 }
 
+static size_t lmem_pitch(const struct mica_model *m)
+{
+	return align_up(m->c.meta->lmem_size, SESSION_ALIGN);
+}
+
+static size_t cpu_session_front(const struct mica_model *m)
+{
+	return lmem_pitch(m) * m->cores;
+}
+
+/* Where every session of the model has its memories, so that packets can reach segments from LMEM. */
+static int fill_layout(const struct mica_model *m, struct mica_layout *l)
+{
+	size_t offset[MICA_MAX_SEGMENTS], end;
+	int ret = session_layout(m, offset, &end);
+
+	for (unsigned i = 0; i < m->cores; i++)
+		l->lmem[i] = lmem_pitch(m) * i;
+	for (unsigned i = MICA_SEG_ARENA; !ret && i < MICA_SEG_IO + m->inputs + m->outputs; i++) {
+		l->seg[i] = offset[i];
+		l->segs |= 1ull << i;
+	}
+	return ret;
+}
+
 static int cpu_model_load(struct mica_model *m)
 {
 	struct mica_job job = { 0 };
+	struct mica_layout layout = { 0 };
 	struct mica_job_fault f = { 0 };
+	struct mica_prepared *p;
 	size_t at;
 	int code;
 
 	fill_job(m, &job);
-	code = mica_job_check(&job, &f);
-	if (!code)
+	code = fill_layout(m, &layout);
+	if (code)
+		return code;
+	code = mica_job_prepare(&job, &layout, &p, &f);
+	if (!code) {
+		m->priv = p;
 		return 0;
+	}
+	if (code == MICA_FAULT_BUS)
+		return sdk_nomem("the model's commands");
 	at = packet_offset(m, &f);
 	return sdk_err(EBADMSG, "%s: its commands are refused: core %u, packet at 0x%zx (%s, layer '%s')%s%s: %s%s%s; compile the model again",
 		       m->c.meta->name, f.core, at, packet_op(m, &f, at), model_packet_layer(m, f.core, at),
@@ -168,7 +200,7 @@ static int cpu_model_load(struct mica_model *m)
 
 static void cpu_model_unload(struct mica_model *m)
 {
-	(void)m;
+	mica_prepared_free(m->priv);
 }
 
 /* ---- sessions ---- */
@@ -177,7 +209,7 @@ static void cpu_session_bind(struct mica_session *s, unsigned seg)
 {
 	struct cpu_session *cs = s->priv;
 
-	cs->job.seg[seg] = segment_ptr(&s->seg[seg]);
+	cs->mem.seg[seg] = segment_ptr(&s->seg[seg]);
 }
 
 static int init_sync(struct cpu_session *cs)
@@ -200,7 +232,7 @@ static int create_engine(struct mica_session *s, struct cpu_session *cs)
 {
 	const struct mica_device *dev = s->model->dev;
 
-	cs->engine = mica_engine_create(dev->isa, dev->info.threads);
+	cs->engine = mica_engine_create_cores(dev->isa, dev->info.threads, mica_prepared_parallel(s->model->priv));
 	if (cs->engine)
 		return 0;
 	return sdk_err(errno == ENOTSUP ? EOPNOTSUPP : ENOMEM, "cannot start the %s engine with %u threads: %s",
@@ -211,40 +243,33 @@ static int cpu_session_create(struct mica_session *s)
 {
 	const struct mica_model *m = s->model;
 	struct cpu_session *cs = calloc(1, sizeof(*cs));
+	struct mica_job_stats *stats;
 	int ret;
 
 	if (!cs)
 		return sdk_nomem("a session");
 	s->priv = cs;
 	cs->eventfd = -1;
-	cs->lmem_size = (size_t)m->c.meta->lmem_size * m->cores;
-	cs->lmem = sdk_pages(cs->lmem_size);
-	if (!cs->lmem) {
-		ret = sdk_nomem("LMEM");
-		goto err_free;
-	}
 	if (init_sync(cs)) {
 		ret = sdk_nomem("a lock");
-		goto err_lmem;
+		goto err_free;
 	}
 	ret = create_engine(s, cs);
 	if (ret)
 		goto err_sync;
-	fill_job(m, &cs->job);
-	cs->job.checked = true;
-	cs->job.stop = &cs->stop;
+	cs->mem.stop = &cs->stop;
 	for (unsigned i = 0; i < m->cores; i++)
-		cs->job.lmem[i] = cs->lmem + (size_t)i * m->c.meta->lmem_size;
-	cs->job.seg[MICA_SEG_WEIGHTS] = (uint8_t *)m->c.blob;
+		cs->mem.lmem[i] = (uint8_t *)s->own->map + lmem_pitch(m) * i;
+	cs->mem.seg[MICA_SEG_WEIGHTS] = (uint8_t *)m->c.blob;
 	for (unsigned i = MICA_SEG_ARENA; i < s->segments; i++)
 		cpu_session_bind(s, i);
+	stats = (void *)((uint8_t *)s->own->map + s->stats_offset);
+	mica_prepared_stats(m->priv, stats, (struct mica_layer_stats *)(stats + 1));
 	return 0;
 
 err_sync:
 	pthread_cond_destroy(&cs->changed);
 	pthread_mutex_destroy(&cs->lock);
-err_lmem:
-	sdk_pages_free(cs->lmem, cs->lmem_size);
 err_free:
 	free(cs);
 	return ret;
@@ -265,7 +290,6 @@ static void cpu_session_destroy(struct mica_session *s)
 	mica_engine_destroy(cs->engine);
 	pthread_cond_destroy(&cs->changed);
 	pthread_mutex_destroy(&cs->lock);
-	sdk_pages_free(cs->lmem, cs->lmem_size);
 	free(cs);
 }
 
@@ -276,16 +300,12 @@ static void sync_imported(struct mica_session *s, uint64_t flags)
 			dmabuf_sync(s->seg[i].buf, flags);
 }
 
-/* Time is a function of the commands alone, so that the first run's statistics hold for all. */
 static int execute(struct mica_session *s, struct cpu_session *cs)
 {
-	struct mica_job_stats *stats = (void *)((uint8_t *)s->own->map + s->stats_offset);
 	int code;
 
-	cs->job.stats = s->ran ? NULL : stats;
-	cs->job.layer = s->ran ? NULL : (struct mica_layer_stats *)(stats + 1);
 	sync_imported(s, DMA_BUF_SYNC_START);
-	code = mica_job_run(cs->engine, &cs->job, &cs->fault);
+	code = mica_prepared_run(cs->engine, s->model->priv, &cs->mem, &cs->fault);
 	sync_imported(s, DMA_BUF_SYNC_END);
 	return code;
 }
@@ -403,6 +423,7 @@ const struct backend backend_cpu = {
 	.buffer_free = cpu_buffer_free,
 	.model_load = cpu_model_load,
 	.model_unload = cpu_model_unload,
+	.session_front = cpu_session_front,
 	.session_create = cpu_session_create,
 	.session_destroy = cpu_session_destroy,
 	.session_bind = cpu_session_bind,

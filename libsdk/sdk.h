@@ -93,7 +93,7 @@ struct mica_session {
 	unsigned segments;
 	struct segment seg[MICA_MAX_SEGMENTS];	/* [0] is unused here: the weights belong to the model */
 	size_t own_offset[MICA_MAX_SEGMENTS];	/* of the session's own memory */
-	struct mica_buffer *own;	/* arena, inputs, outputs, stats */
+	struct mica_buffer *own;	/* the backend's front, arena, inputs, outputs, stats */
 	size_t stats_offset, stats_size;	/* in own */
 	int eventfd;			/* -1 until asked for */
 	char error[512];
@@ -103,6 +103,9 @@ struct mica_session {
 #define SESSION_ALIGN 64u
 static inline size_t align_up(size_t v, size_t a) { return (v + a - 1) / a * a; }
 static inline uint8_t *segment_ptr(const struct segment *s) { return (uint8_t *)s->buf->map + s->offset; }
+
+/* Where the segments of a session's own memory lie (session.c): the same for all sessions of a model. */
+int session_layout(const struct mica_model *m, size_t offset[MICA_MAX_SEGMENTS], size_t *end);
 
 void device_get(struct mica_device *dev);
 void device_put(struct mica_device *dev);
@@ -126,6 +129,7 @@ struct backend {
 	void (*buffer_free)(struct mica_buffer *b);
 	int (*model_load)(struct mica_model *m);
 	void (*model_unload)(struct mica_model *m);
+	size_t (*session_front)(const struct mica_model *m);		/* bytes of a session's memory before its segments; may be NULL */
 	int (*session_create)(struct mica_session *s);
 	void (*session_destroy)(struct mica_session *s);		/* no job is left when it returns */
 	void (*session_bind)(struct mica_session *s, unsigned seg);	/* seg[] has changed */

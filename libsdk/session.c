@@ -7,25 +7,41 @@
 #include <unistd.h>
 #include "sdk.h"
 
+static size_t segment_size(const struct mica_model *m, unsigned i)
+{
+	return i == MICA_SEG_ARENA ? m->c.meta->arena_size : m->tensor[i - MICA_SEG_IO].bytes;
+}
+
+int session_layout(const struct mica_model *m, size_t offset[MICA_MAX_SEGMENTS], size_t *end)
+{
+	size_t at = m->dev->be->session_front ? m->dev->be->session_front(m) : 0;
+
+	for (unsigned i = MICA_SEG_ARENA; i < MICA_SEG_IO + m->inputs + m->outputs; i++) {
+		size_t size = segment_size(m, i);
+
+		offset[i] = at;
+		if (__builtin_add_overflow(at, align_up(size ? size : 1, SESSION_ALIGN), &at))
+			return sdk_nomem("the session");
+	}
+	*end = at;
+	return 0;
+}
+
 /* Lays arena, inputs, outputs and stats out in one buffer. */
 static int plan_memory(struct mica_session *s, size_t *total)
 {
 	const struct mica_model *m = s->model;
-	size_t at = 0;
+	int ret = session_layout(m, s->own_offset, &s->stats_offset);
 
+	if (ret)
+		return ret;
 	s->segments = MICA_SEG_IO + m->inputs + m->outputs;
 	for (unsigned i = MICA_SEG_ARENA; i < s->segments; i++) {
-		size_t size = i == MICA_SEG_ARENA ? m->c.meta->arena_size : m->tensor[i - MICA_SEG_IO].bytes;
-
-		s->seg[i].size = size;
+		s->seg[i].size = segment_size(m, i);
 		s->seg[i].write = i == MICA_SEG_ARENA || i >= MICA_SEG_IO + m->inputs;
-		s->own_offset[i] = at;
-		if (__builtin_add_overflow(at, align_up(size ? size : 1, SESSION_ALIGN), &at))
-			return sdk_nomem("the session");
 	}
-	s->stats_offset = at;
 	s->stats_size = sizeof(struct mica_job_stats) + (size_t)m->layers * sizeof(struct mica_layer_stats);
-	*total = at + align_up(s->stats_size, SESSION_ALIGN);
+	*total = s->stats_offset + align_up(s->stats_size, SESSION_ALIGN);
 	return 0;
 }
 
