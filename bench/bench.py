@@ -20,6 +20,7 @@ import tables
 
 PARTS = {"models": contest, "layers": layers, "accuracy": accuracy, "device": device}
 STORE = f"{catalog.BUILD}/bench.json"
+SCHEMA = 2      # of the store; an older one is measured anew
 FULL = {"quick": False, "rounds": 12, "slice_s": 0.12, "layer_passes": 5, "layer_rounds": 8, "layer_slice_s": 0.001, "device_s": 2}
 QUICK = {"quick": True, "rounds": 3, "slice_s": 0.05, "layer_passes": 1, "layer_rounds": 5, "layer_slice_s": 0.0005, "device_s": 0.5}
 
@@ -35,9 +36,10 @@ def write(path, text):
 def stored():
     try:
         with open(STORE, encoding="utf-8") as f:
-            return json.load(f)
+            found = json.load(f)
     except (OSError, ValueError):
         return {}
+    return found["parts"] if found.get("schema") == SCHEMA else {}
 
 
 def cpu_name():
@@ -82,7 +84,7 @@ def run(parts, peer, settings):
         part["circumstances"] = circumstances(before, settings)
         part["circumstances"]["seconds"] = round(time.monotonic() - start, 1)
         result[name] = part
-        write(STORE, json.dumps(result, indent=1) + "\n")
+        write(STORE, json.dumps({"schema": SCHEMA, "parts": result}, indent=1) + "\n")
         print(render({name: part}), flush=True)
     write(f"{catalog.BUILD}/bench.md", render(result))
     return result

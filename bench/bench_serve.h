@@ -55,21 +55,47 @@ static inline int bench_slice(int (*infer)(void *), void *opaque, double seconds
 	return 0;
 }
 
-/* The kernel's own high-water mark of this address space; getrusage's would include the parent's at the time of the fork. */
-static inline int bench_rss(void)
+/* A line of the kernel's own account of this address space, KB; getrusage's peak would include the parent's at the fork. */
+static inline long bench_status(const char *field)
 {
 	FILE *f = fopen("/proc/self/status", "r");
-	long peak = 0, anon = 0, file = 0;
+	size_t n = strlen(field);
 	char line[256];
+	long kb = 0;
 
-	while (f && fgets(line, sizeof(line), f)) {
-		sscanf(line, "VmHWM: %ld", &peak);
-		sscanf(line, "RssAnon: %ld", &anon);
-		sscanf(line, "RssFile: %ld", &file);
-	}
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, field, n))
+			kb = atol(line + n);
 	if (f)
 		fclose(f);
-	printf("{\"peak_kb\": %ld, \"anon_kb\": %ld, \"file_kb\": %ld}\n", peak, anon, file);
+	return kb;
+}
+
+/* What the harness itself needs for a moment (an input's f32 values) is not the contestant's: the peak until here is kept, and
+ * the kernel starts a new one. */
+static long bench_peak;
+
+static inline void bench_peak_keep(void)
+{
+	long peak = bench_status("VmHWM:");
+
+	bench_peak = peak > bench_peak ? peak : bench_peak;
+}
+
+static inline void bench_peak_restart(void)
+{
+	FILE *f = fopen("/proc/self/clear_refs", "w");
+
+	if (f) {
+		fputs("5", f);
+		fclose(f);
+	}
+}
+
+static inline int bench_rss(void)
+{
+	bench_peak_keep();
+	printf("{\"peak_kb\": %ld, \"anon_kb\": %ld, \"file_kb\": %ld}\n", bench_peak, bench_status("RssAnon:"), bench_status("RssFile:"));
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 """Whole models, MICA against the peer. Every contestant is a process that stays loaded; they take turns in short slices, so
 that what the machine does to one it does to its neighbours, and a ratio is taken between slices of one round."""
 import json
+import math
 import select
 import statistics
 import subprocess
@@ -31,7 +32,9 @@ class Contestant:
             raise RuntimeError(f"{' '.join(self.command)}: no answer to '{line}'")
         return json.loads(answer)
 
-    def close(self):
+    def close(self, at_once):
+        if at_once:
+            self.process.kill()
         self.process.stdin.close()
         try:
             self.process.wait(timeout=10)
@@ -49,9 +52,9 @@ class Contest:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, error, *_):
         for m in self.members:
-            m.close()
+            m.close(error is not None)
 
     def add(self, side, threads, command):
         self.members.append(Contestant(side, threads, command))
@@ -142,12 +145,21 @@ def empty_processes(peer):
     return empty
 
 
+SIZES = {"f32": 4, "i32": 4, "bf16": 2}
+
+
+def tensors(info):
+    """Bytes of the model's inputs and outputs, as sessions hold them."""
+    return sum(math.prod(t["shape"]) * SIZES.get(t["dtype"], 1) for t in info["inputs"] + info["outputs"])
+
+
 def plan(name):
     """What the compiled models say that they need, in bytes."""
     sizes = {}
     for fmt in catalog.FORMATS:
         info = json.loads(catalog.quiet("build/mica", "info", catalog.compiled(name, fmt), "--json"))
         sizes[fmt] = {k: info[k] for k in ("weights_bytes", "arena_bytes", "lmem_bytes", "commands_bytes", "macs")}
+        sizes[fmt]["tensor_bytes"] = tensors(info)
     return sizes
 
 
@@ -170,5 +182,5 @@ def measure(peer, settings):
             add_all(contest, peer, name, kind)
             slices = contest.rounds(settings["rounds"], settings["slice_s"])
             memory = contest.memory()
-        result["models"].append({"model": name, "peer_int8": duel, "plan": plan(name), "sides": summary(slices, memory, empty)})
+        result["models"].append({"model": name, "settings": settings, "peer_int8": duel, "plan": plan(name), "sides": summary(slices, memory, empty)})
     return result

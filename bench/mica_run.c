@@ -52,11 +52,13 @@ static int serve(struct mica_device *dev, const char *path, const char *input)
 	}
 	if (mica_model_load(dev, path, &m) || mica_session_create(m, &s))
 		return fail(path);
+	bench_peak_keep();
 	for (unsigned i = 0; i < mica_model_input_count(m); i++)
 		if (set_input(s, mica_model_input(m, i), i, f))
 			return 1;
 	if (f)
 		fclose(f);
+	bench_peak_restart();
 	return bench_serve(infer, s);
 }
 

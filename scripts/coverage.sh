@@ -1,27 +1,28 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Which lines, branches and specialized kernels of the engine the random command streams reach, path by path: a table on
-# stdout and in build-coverage/coverage.md, what is never reached in build-coverage/unreached.txt. Usage:
-#   scripts/coverage.sh [--publish] [TEST]...    (default: streams_test; --publish also writes the table into docs/speed.md)
-# MICA_STREAMS is the number of streams (default 10000).
+# Which lines, branches and specialized kernels of the engine the random command streams reach, path by path, and what the
+# engine's other tests add: a table on stdout and in build-coverage/coverage.md, what no test reaches in
+# build-coverage/unreached.txt. --publish also writes the table into docs/speed.md. MICA_STREAMS: how many (default 10000).
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 cd "$MICA_TOP"
-publish=
-if [ "${1:-}" = --publish ]; then
-	publish=--publish
-	shift
-fi
-tests=("${@:-streams_test}")
+others="numerics_test engine_paths_test engine_convert_test engine_copy_test engine_check_test engine_isa_test engine_job_test"
+export MICA_STREAMS=${MICA_STREAMS:-10000}
 command -v gcov >/dev/null || die "gcov is needed (apt-get install gcc)"
-make SAN=coverage CC="${CC:-gcc}" "${tests[@]/#/build-coverage/tests/}" >&2
+
+run() {
+	step RUN "$1"
+	"build-coverage/tests/$1" >build-coverage/test.log 2>&1 && return
+	tail -n 20 build-coverage/test.log >&2
+	die "$1 failed"
+}
+
+# shellcheck disable=SC2086 # the list is meant to split
+make SAN=coverage CC="${CC:-gcc}" $(printf 'build-coverage/tests/%s ' streams_test $others) >&2
 find build-coverage -name '*.gcda' -delete
-for test in "${tests[@]}"; do
-	step RUN "$test"
-	MICA_STREAMS=${MICA_STREAMS:-10000} "build-coverage/tests/$test" >build-coverage/test.log 2>&1 || {
-		tail -n 20 build-coverage/test.log >&2
-		die "$test failed"
-	}
-done
-exec python3 scripts/coverage_report.py $publish "${tests[*]}"
+run streams_test
+python3 scripts/coverage_report.py collect build-coverage/streams.json
+for test in $others; do run "$test"; done
+python3 scripts/coverage_report.py collect build-coverage/all.json
+python3 scripts/coverage_report.py report build-coverage/streams.json build-coverage/all.json "$@"

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Reads what gcov counted in the engine's objects: one row per source file and path. The kernels are headers that each path
-compiles for its instruction set, and inlined templates within; a function here is what the compiler made one of: each
-specialization of a kernel that is not inlined is one. Called by scripts/coverage.sh."""
+"""Reads what gcov counted in the engine's objects. The kernels are headers that each path compiles for its instruction set,
+with templates that are inlined; a function here is what the compiler made one of, so that each specialization of a kernel that
+is not inlined counts by itself.  Called by scripts/coverage.sh:
+    collect OUT.json                                what was counted until now
+    report STREAMS.json ALL.json [--publish]        the tables"""
 import glob
 import json
 import os
@@ -11,126 +13,132 @@ import sys
 BUILD = "build-coverage"
 PATHS = ["scalar", "fma", "avx2", "avx512"]
 DOC = "docs/speed.md"
+KINDS = ("lines", "branches", "functions")
 
 
-class Count:
-    """Of one source file as one object has it."""
-
-    def __init__(self):
-        self.lines, self.branches, self.functions = {}, {}, {}
-
-    def add(self, file):
-        for line in file["lines"]:
-            number = line["line_number"]
-            self.lines[number] = self.lines.get(number, 0) + line["count"]
-            # Inlined copies of a line: a branch counts as taken when any copy took it.
-            for i, b in enumerate(line.get("branches", [])):
-                if not b.get("throw"):
-                    key = (number, i % 2)
-                    self.branches[key] = self.branches.get(key, 0) + b["count"]
-        for f in file["functions"]:
-            key = (f["start_line"], f["name"])
-            self.functions[key] = self.functions.get(key, 0) + f["execution_count"]
+def add(count, file):
+    for line in file["lines"]:
+        number = str(line["line_number"])
+        count["lines"][number] = count["lines"].get(number, 0) + line["count"]
+        # A line that is inlined often has many branches: each direction counts as taken when one copy took it.
+        for i, b in enumerate(line.get("branches", [])):
+            key = f"{number} {'else' if i % 2 else 'then'}"
+            count["branches"][key] = count["branches"].get(key, 0) + b["count"]
+    for f in file["functions"]:
+        key = f"{f['name']} (line {f['start_line']})"
+        count["functions"][key] = count["functions"].get(key, 0) + f["execution_count"]
 
 
-def reached(counts):
-    return sum(1 for c in counts.values() if c), len(counts)
-
-
-def counted(path):
-    """{source file: Count} of the object of one path, or of all others."""
-    wanted = f"path_{path}.o.gcda" if path else None
-    found = {}
-    for data in glob.glob(f"{BUILD}/obj/engine/*.gcda"):
-        name = os.path.basename(data)
-        if (name != wanted) if path else name.startswith("path_"):
-            continue
-        out = subprocess.run(["gcov", "-b", "-c", "--json-format", "--stdout", data], stdout=subprocess.PIPE, check=True).stdout
+def collect():
+    """{path or 'shared': {source: {lines, branches, functions}}}, each {what: count}."""
+    found = {p: {} for p in [*PATHS, "shared"]}
+    for data in sorted(glob.glob(f"{BUILD}/obj/engine/*.gcno")):
+        name = os.path.basename(data).split(".")[0]
+        path = name[5:] if name.startswith("path_") else "shared"
+        out = subprocess.run(["gcov", "-b", "-c", "--json-format", "--stdout", data], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                             check=True).stdout
         for file in json.loads(out)["files"]:
             source = os.path.relpath(file["file"])
             if source.startswith("engine/"):
-                found.setdefault(source, Count()).add(file)
+                add(found[path].setdefault(source, {k: {} for k in KINDS}), file)
     return found
 
 
-def cell(count):
-    """lines / branches / functions, in per cent but for the functions."""
-    if not count:
+def share(counts):
+    hit = sum(1 for c in counts.values() if c)
+    return f"{100 * hit / len(counts):.0f}" if counts else "-"
+
+
+def functions(count):
+    hit = sum(1 for c in count["functions"].values() if c)
+    return f"{hit} of {len(count['functions'])}"
+
+
+def cell(streams, everything):
+    """Of the streams: lines, branches, functions; in brackets the lines of all tests where that is more."""
+    if not streams:
         return ""
-    text = []
-    for counts in (count.lines, count.branches):
-        hit, all_of_them = reached(counts)
-        text.append(f"{100 * hit / all_of_them:.0f}" if all_of_them else "-")
-    hit, all_of_them = reached(count.functions)
-    return f"{text[0]} / {text[1]} / {hit} of {all_of_them}"
+    lines, more = share(streams["lines"]), share(everything["lines"])
+    return f"{lines}{f' ({more})' if more != lines else ''} / {share(streams['branches'])} / {functions(streams)}"
 
 
-def table(by_path, others):
+def tables(streams, everything):
     lines = ["| file | " + " | ".join(PATHS) + " |", "|" + "---|" * (len(PATHS) + 1)]
-    for source in sorted({s for counts in by_path.values() for s in counts}):
-        lines.append(f"| {source} | " + " | ".join(cell(by_path[p].get(source)) for p in PATHS) + " |")
-    lines += ["", "| file that all paths share | lines % / branches % / functions |", "|---|---|"]
-    lines += [f"| {s} | {cell(c)} |" for s, c in sorted(others.items()) if s.endswith(".c")]
-    return lines
+    for source in sorted({s for p in PATHS for s in streams[p]}):
+        if source.endswith("_impl.h"):
+            lines.append(f"| {source} | " + " | ".join(cell(streams[p].get(source), everything[p].get(source)) for p in PATHS) + " |")
+    shared = [f"{s} {cell(c, everything['shared'][s])}" for s, c in sorted(streams["shared"].items()) if s.endswith(".c")]
+    return [*lines, "", "Shared by the paths: " + "; ".join(shared) + "."]
 
 
 def ranges(numbers):
     """1,2,3,7 -> 1-3,7."""
-    text, numbers = [], sorted(numbers)
-    for i, n in enumerate(numbers):
-        if i and n == numbers[i - 1] + 1:
-            text[-1][1] = n
+    runs = []
+    for n in sorted(int(n) for n in numbers):
+        if runs and n == runs[-1][1] + 1:
+            runs[-1][1] = n
         else:
-            text.append([n, n])
-    return ",".join(f"{a}-{b}" if a != b else str(a) for a, b in text)
+            runs.append([n, n])
+    return ",".join(f"{a}-{b}" if a != b else str(a) for a, b in runs)
 
 
-def unreached(by_path, others):
-    """Text: what no test reached, per path; and, first, what no path reached at all."""
-    lines = ["Lines that no path reached:"]
-    sources = sorted({s for counts in by_path.values() for s in counts})
-    for source in sources:
+def missed(count):
+    functions_missed = sorted(f for f, c in count["functions"].items() if not c)
+    return ranges(n for n, c in count["lines"].items() if not c), functions_missed
+
+
+def unreached(everything):
+    """What no test reached: in no path at all, then by path."""
+    lines = ["Reached in no path by any test:"]
+    for source in sorted({s for p in PATHS for s in everything[p]}):
         total = {}
-        for counts in by_path.values():
-            for n, c in (counts[source].lines if source in counts else {}).items():
+        for p in PATHS:
+            for n, c in everything[p].get(source, {"lines": {}})["lines"].items():
                 total[n] = total.get(n, 0) + c
-        missed = [n for n, c in total.items() if not c]
-        if missed:
-            lines.append(f"  {source}: {ranges(missed)}")
-    for path, counts in [*by_path.items(), ("shared", others)]:
+        if 0 in total.values():
+            lines.append(f"  {source}: {ranges(n for n, c in total.items() if not c)}")
+    for path, counts in everything.items():
         lines.append(f"{path}:")
         for source, count in sorted(counts.items()):
-            missed = [n for n, c in count.lines.items() if not c]
-            functions = sorted(f"{name} (line {line})" for (line, name), c in count.functions.items() if not c)
-            if missed or functions:
-                lines.append(f"  {source}: lines {ranges(missed) or 'all reached'}" + (f"; functions {', '.join(functions)}" if functions else ""))
+            numbers, names = missed(count)
+            if numbers or names:
+                lines.append(f"  {source}: lines {numbers or 'all reached'}" + (f"; functions {', '.join(names)}" if names else ""))
     return lines
 
 
-def write(path, lines):
+def write(path, text):
     with open(path + ".tmp", "w", encoding="utf-8") as f:
-        f.write("\n".join(lines) + "\n")
+        f.write(text)
     os.rename(path + ".tmp", path)
 
 
-def main():
-    tests = sys.argv[-1]
-    by_path = {p: counted(p) for p in PATHS}
-    others = counted(None)
-    if not any(by_path.values()):
-        sys.exit("coverage_report.py: no counts below build-coverage/")
-    streams = os.environ.get("MICA_STREAMS", "10000")
-    lines = [f"Reached by {tests} ({streams} streams): lines % / branches % / functions, a function being one specialization of a kernel:", "",
-             *table(by_path, others)]
-    write(f"{BUILD}/coverage.md", lines)
-    write(f"{BUILD}/unreached.txt", unreached(by_path, others))
+def load(path):
+    with open(path, encoding="utf-8") as f:
+        return json.load(f)
+
+
+def report(streams, everything, to_publish):
+    count = os.environ.get("MICA_STREAMS", "10000")
+    lines = [f"By {count} random streams: lines in % (by all of the engine's tests, where that is more) / directions of branches in % / "
+             "functions, that is specializations of kernels:", "", *tables(streams, everything)]
+    write(f"{BUILD}/coverage.md", "\n".join(lines) + "\n")
+    write(f"{BUILD}/unreached.txt", "\n".join(unreached(everything)) + "\n")
     print("\n".join(lines))
-    if "--publish" in sys.argv:
+    if to_publish:
         sys.path.insert(0, "bench")
         import publish
         with open(DOC, encoding="utf-8") as f:
             text = publish.replaced(f.read(), "coverage", lines, DOC)
-        write(DOC, text.rstrip("\n").split("\n"))
+        write(DOC, text)
+
+
+def main():
+    if sys.argv[1:2] == ["collect"] and len(sys.argv) == 3:
+        write(sys.argv[2], json.dumps(collect()))
+    elif sys.argv[1:2] == ["report"] and len(sys.argv) >= 4:
+        report(load(sys.argv[2]), load(sys.argv[3]), "--publish" in sys.argv[4:])
+    else:
+        sys.exit(__doc__)
 
 
 main()
