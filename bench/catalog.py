@@ -15,6 +15,7 @@ try:
     import seed
     WHY_NOT = None
 except ImportError as error:
+    np = onnx = None
     WHY_NOT = f"{error.name} for Python is missing (apt-get install python3-onnx)"
 
 BUILD = "build/bench"
@@ -164,8 +165,9 @@ class Peer:
 
     def int8(self, name, kind):
         """The static QDQ model with u8 or s8 activations."""
+        self.command()
         onnx_file, data = source(name), samples(name)
-        basic = made(f"{BUILD}/{name}-basic.onnx", [onnx_file, self.lib or ""], lambda temp: quiet(
+        basic = made(f"{BUILD}/{name}-basic.onnx", [onnx_file, self.lib], lambda temp: quiet(
             *self.command("--basic", f"--optimized={temp}", onnx_file)))
         return made(f"{BUILD}/{name}-{kind}.onnx", [basic, data, "bench/peer/quantize.py"],
                     lambda temp: self.quantize(basic, data, kind, temp))

@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 cd "$MICA_TOP"
-others="numerics_test engine_paths_test engine_convert_test engine_copy_test engine_check_test engine_isa_test engine_job_test"
+others=(numerics_test engine_paths_test engine_convert_test engine_copy_test engine_check_test engine_isa_test engine_job_test)
 export MICA_STREAMS=${MICA_STREAMS:-10000}
 command -v gcov >/dev/null || die "gcov is needed (apt-get install gcc)"
 
@@ -18,11 +18,11 @@ run() {
 	die "$1 failed"
 }
 
-# shellcheck disable=SC2086 # the list is meant to split
-make SAN=coverage CC="${CC:-gcc}" $(printf 'build-coverage/tests/%s ' streams_test $others) >&2
+programs=(streams_test "${others[@]}")
+make SAN=coverage CC="${CC:-gcc}" "${programs[@]/#/build-coverage/tests/}" >&2
 find build-coverage -name '*.gcda' -delete
 run streams_test
 python3 scripts/coverage_report.py collect build-coverage/streams.json
-for test in $others; do run "$test"; done
+for test in "${others[@]}"; do run "$test"; done
 python3 scripts/coverage_report.py collect build-coverage/all.json
 python3 scripts/coverage_report.py report build-coverage/streams.json build-coverage/all.json "$@"
