@@ -123,9 +123,10 @@ static struct ir_value *move_const(struct build *b, struct ir_value *x, unsigned
 	return v;
 }
 
-static bool movable(const struct ir_value *x)
+/* A constant with a scale per channel is moved as f32. */
+static struct ir_value *plain(struct build *b, struct ir_value *x)
 {
-	return x->data && !x->ch_scale;
+	return x->ch_scale ? const_f32(b->g, x) : x;
 }
 
 static struct ir_op *move_op(struct build *b, enum ir_kind kind, struct ir_value *x, unsigned rank,
@@ -144,7 +145,8 @@ struct ir_value *build_reshape(struct build *b, struct ir_value *x, unsigned ran
 		x = x->def->in[0];
 	if (same_dims(x, rank, dim))
 		return x;
-	if (movable(x)) {
+	x = plain(b, x);
+	if (x->data) {
 		struct ir_value *v = ir_const_new(b->g, x->name, x->dtype, rank, dim, x->data);
 
 		same_codes(v, x);
@@ -167,7 +169,8 @@ struct ir_value *build_transpose(struct build *b, struct ir_value *x, const int 
 	}
 	if (identity)
 		return x;
-	if (movable(x))
+	x = plain(b, x);
+	if (x->data)
 		return move_const(b, x, x->rank, dim, 0, stride);
 	op = move_op(b, IR_TRANSPOSE, x, x->rank, dim);
 	memcpy(op->a.perm, perm, x->rank * sizeof(*perm));
@@ -189,7 +192,8 @@ struct ir_value *build_slice(struct build *b, struct ir_value *x, const int64_t 
 	}
 	if (whole)
 		return x;
-	if (movable(x))
+	x = plain(b, x);
+	if (x->data)
 		return move_const(b, x, x->rank, dim, base, stride);
 	op = move_op(b, IR_SLICE, x, x->rank, dim);
 	memcpy(op->a.start, start, x->rank * sizeof(*start));
@@ -266,6 +270,7 @@ struct ir_value *build_expand(struct build *b, struct ir_value *x, unsigned rank
 	x = build_reshape(b, x, rank, wide);
 	if (same_dims(x, rank, dim))
 		return x;
+	x = plain(b, x);
 	return move_op(b, IR_EXPAND, x, rank, dim)->out[0];
 }
 
@@ -279,6 +284,7 @@ struct ir_value *build_pad(struct build *b, struct ir_value *x, const int64_t *f
 		dim[i] = x->dim[i] + front[i] + behind[i];
 	if (same_dims(x, x->rank, dim))
 		return x;
+	x = plain(b, x);
 	op = move_op(b, IR_PAD, x, x->rank, dim);
 	memcpy(op->a.start, front, x->rank * sizeof(*front));
 	memcpy(op->a.end, behind, x->rank * sizeof(*behind));

@@ -126,14 +126,8 @@ static int canon_dropout(struct ir_graph *g, struct ir_op *op, const struct onnx
 	struct build b = build_at(g, op);
 	const struct ir_value *x = op->in[0];
 
-	if (expr_wanted(op, 1)) { /* the mask: everything stays; opsets before 12 gave it x's type */
-		struct ir_value *one = build_scalar(&b, 1);
-
-		for (unsigned i = 0; i < g->outputs; i++)
-			if (g->output[i] == op->out[1]) /* must be computed to be an output */
-				one = build_unary(&b, MICA_FN_COPY, one, 0, 0);
-		build_becomes(g, op->out[1], build_expand(&b, one, x->rank, x->dim));
-	}
+	if (expr_wanted(op, 1)) /* the mask: everything stays */
+		build_becomes(g, op->out[1], build_expand(&b, build_scalar(&b, 1), x->rank, x->dim));
 	return canon_same(g, op, d);
 }
 

@@ -80,6 +80,7 @@ struct ir_value *quant_float8(struct build *b, struct ir_value *x, int dtype, bo
 	bool e4m3 = dtype == MICA_E4M3;
 
 	y->dtype = dtype;
+	b->g->qdq = true; /* the model says where it rounds */
 	if (saturate)
 		return y;
 	/* 464 and 61440 lie half-way to the first value that does not exist; the even neighbour of 464 is 448 */

@@ -96,6 +96,12 @@ static void settle_inputs(struct ir_graph *g)
 	}
 }
 
+/* Weights of a product may have a scale for each channel. */
+static bool takes_channel_scales(const struct ir_op *op, unsigned i)
+{
+	return i == 1 && (op->kind == IR_CONV || op->kind == IR_CONVT || op->kind == IR_MATMUL);
+}
+
 /* Constants of types that the device doesn't know become f32. */
 static void settle_constants(struct ir_graph *g)
 {
@@ -104,7 +110,8 @@ static void settle_constants(struct ir_graph *g)
 			struct ir_value *v = ir_op_in(op, i);
 
 			if (v && v->data &&
-			    (v->dtype == IR_I64 || v->dtype == IR_BOOL || v->dtype == MICA_U8))
+			    (v->dtype == IR_I64 || v->dtype == IR_BOOL || v->dtype == MICA_U8 ||
+			     (v->ch_scale && !takes_channel_scales(op, i))))
 				ir_op_set_in(op, i, const_f32(g, v));
 		}
 	}
