@@ -19,6 +19,7 @@ static void dw_form(struct dwop *o)
 		o->lead = o->extra = p->dil_w;
 	if (o->cls == MAC_I8)
 		o->extra = 3 * p->dil_w;
+	o->blockwise = o->cls != MAC_F32;
 }
 
 /* ---- Weights ----------------------------------------------------------------------------------------------------------- */
@@ -161,36 +162,37 @@ static void dw_elements(const struct dwop *o, const struct dw_tile *t, int64_t y
 		dw_widen(o, &tables, src, (to - from) * pitch, dst);
 		dst += (to - from) * bytes;
 	} else {
-		for (int64_t i = from; i < to; i++, src += p->src.stride[2], dst += bytes)
+		for (int64_t i = from; i < to; i++, src += p->src.stride[2], dst += bytes) {
+			_mm_prefetch((const char *)src + p->src.stride[1], _MM_HINT_T0);	/* the next row */
 			dw_widen(o, &tables, src, t->n, dst);
+		}
 	}
 	dw_pad(o, dst, (n - to) * pitch);
 }
 
-/* Pairs of columns `step` bytes apart: 32 channels of bf16 at a time. */
-static void dw_pairs(const uint8_t *codes, size_t bytes, size_t step, uint8_t *row)
+/* Pairs of columns `step` bytes apart, of one block of channels: n vectors from bf16 that lie `pitch` bytes apart. */
+static void dw_pairs(const uint8_t *codes, size_t pitch, size_t step, uint32_t n, uint8_t *row)
 {
-	const vi low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4,
-					35, 3, 34, 2, 33, 1, 32, 0);
-	const vi high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+	const vi order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20,
+					  4, 19, 3, 18, 2, 17, 1, 16, 0);
 
-	for (size_t i = 0; i < bytes; i += 64, row += 128) {
-		vi a = _mm512_loadu_si512(codes + i), b = _mm512_loadu_si512(codes + i + step);
+	for (uint32_t i = 0; i < n; i++, codes += pitch, row += 64) {
+		vi v = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)codes));
 
-		_mm512_storeu_si512(row, _mm512_permutex2var_epi16(a, low, b));
-		_mm512_storeu_si512(row + 64, _mm512_permutex2var_epi16(a, high, b));
+		v = _mm512_inserti64x4(v, _mm256_loadu_si256((const __m256i *)(codes + step)), 1);
+		_mm512_storeu_si512(row, _mm512_permutexvar_epi16(order, v));
 	}
 }
 
-/* Fours of columns `step` bytes apart: 16 channels of u8 at a time. */
-static void dw_fours(const uint8_t *codes, size_t bytes, size_t step, uint8_t *row)
+/* Fours of columns, of u8. */
+static void dw_fours(const uint8_t *codes, size_t pitch, size_t step, uint32_t n, uint8_t *row)
 {
-	for (size_t i = 0; i < bytes; i += 16, row += 64) {
-		vi v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(codes + i)));
+	for (uint32_t i = 0; i < n; i++, codes += pitch, row += 64) {
+		vi v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)codes));
 
-		v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(codes + i + step)), 1);
-		v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(codes + i + 2 * step)), 2);
-		v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(codes + i + 3 * step)), 3);
+		v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(codes + step)), 1);
+		v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(codes + 2 * step)), 2);
+		v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(codes + 3 * step)), 3);
 		_mm512_storeu_si512(row, dw_transposed(v));
 	}
 }
@@ -198,17 +200,19 @@ static void dw_fours(const uint8_t *codes, size_t bytes, size_t step, uint8_t *r
 static void dw_fill_row(const struct dwop *o, const struct dw_tile *t, int64_t y, uint8_t *row)
 {
 	int64_t x0 = (int64_t)t->ow * o->p->stride_w - o->p->pad_left;
-	size_t column = o->chunk * 16 * gemm_a_elem(o->cls), bytes = (o->lead + o->columns) * column;
+	size_t block = 16 * gemm_a_elem(o->cls), column = o->chunk * block;
+	uint32_t n = o->lead + o->columns;
 
 	if (o->cls == MAC_F32) {
 		dw_elements(o, t, y, x0, o->columns, row);
 		return;
 	}
-	dw_elements(o, t, y, x0 - o->lead, o->lead + o->columns + o->extra, t->codes);
-	if (o->cls == MAC_FLOAT)
-		dw_pairs(t->codes, bytes, o->p->dil_w * column, row);
-	else
-		dw_fours(t->codes, bytes, o->p->dil_w * column, row);
+	dw_elements(o, t, y, x0 - o->lead, n + o->extra, t->codes);
+	for (uint32_t b = 0; b < t->blocks; b++)
+		if (o->cls == MAC_FLOAT)
+			dw_pairs(t->codes + b * block, column, o->p->dil_w * column, n, row + b * o->block_step);
+		else
+			dw_fours(t->codes + b * block, column, o->p->dil_w * column, n, row + b * o->block_step);
 }
 
 /* ---- Kernels ----------------------------------------------------------------------------------------------------------- */
@@ -231,97 +235,126 @@ VINL vf dw_pair(vf acc, const enum dw_kind kind, const uint8_t *lo, const uint8_
 	return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)w);
 }
 
-struct dw_taps { const uint8_t *lo, *hi; };
-
-/* A row of one block of channels; kw and k known at compile time, so that weights stay in registers. */
-VINL void dw_pairs_fixed(const struct dwop *o, const struct dw_tile *t, const struct dw_taps *at, uint32_t b,
-			 const uint32_t kw, const uint32_t k)
+/*
+ * A row of one block of channels, `results` pixels at a time: kw, k and the stride are known at compile time, so that
+ * weights stay in registers and pixels share what they read. row[] are the block's vectors, dil_w is 1.
+ */
+VINL void dw_pairs_fixed(const struct dwop *o, uint32_t count, const uint8_t *const *row, const uint8_t *weights, float *to,
+			 const uint32_t kw, const uint32_t k, const uint32_t stride, const uint32_t results)
 {
-	size_t step = (size_t)o->p->stride_w * o->chunk * 64, to_step = o->chunk * 16;
-	const uint8_t *weights = o->w + (size_t)(t->block + b) * o->terms * 64;
-	const uint8_t *lo[13], *hi[13];
-	float *to = t->out + b * 16;
+	size_t to_step = o->chunk * 16;
 	vi w[13];
 
 #pragma GCC unroll 13
-	for (uint32_t j = 0; j < (k + 1) / 2; j++) {
+	for (uint32_t j = 0; j < (k + 1) / 2; j++)
 		w[j] = _mm512_loadu_si512(weights + j * 64);
-		lo[j] = at[j].lo + b * 64;
-		hi[j] = at[j].hi + b * 64;
-	}
-	for (uint32_t ow = 0; ow < t->count; ow++, to += to_step) {
-		vf acc = o->acc_in ? vf_load(to) : vf_set(0.0f);
+	for (uint32_t ow = 0; ow + results <= count; ow += results, to += results * to_step) {
+		size_t off = (size_t)ow * stride * 64;
+		vf acc[4];
 
+#pragma GCC unroll 4
+		for (uint32_t q = 0; q < results; q++)
+			acc[q] = o->acc_in ? vf_load(to + q * to_step) : vf_set(0.0f);
 #pragma GCC unroll 13
-		for (uint32_t j = 0; j < (k + 1) / 2; j++)
-			acc = dw_pair(acc, dw_pair_kind(kw, k, j), lo[j] + ow * step, hi[j] + ow * step, w[j]);
-		vf_store(to, acc);
+		for (uint32_t j = 0; j < (k + 1) / 2; j++) {
+			const uint32_t k0 = 2 * j, k1 = k0 + 1 < k ? k0 + 1 : k0;
+
+#pragma GCC unroll 4
+			for (uint32_t q = 0; q < results; q++)
+				acc[q] = dw_pair(acc[q], dw_pair_kind(kw, k, j), row[k0 / kw] + off + (q * stride + k0 % kw + 1) * 64,
+						 row[k1 / kw] + off + (q * stride + k1 % kw) * 64, w[j]);
+		}
+#pragma GCC unroll 4
+		for (uint32_t q = 0; q < results; q++)
+			vf_store(to + q * to_step, acc[q]);
 	}
 }
 
-VINL void dw_pairs_any(const struct dwop *o, const struct dw_tile *t, const struct dw_taps *at, uint32_t b)
+/* The same for any shape. A column is col_step bytes; lo and hi of a tap lie dil_w columns apart. */
+static void dw_pairs_any(const struct dwop *o, uint32_t count, const uint8_t *const *row, const uint8_t *weights, float *to)
 {
-	size_t step = (size_t)o->p->stride_w * o->chunk * 64, to_step = o->chunk * 16;
-	const uint8_t *weights = o->w + (size_t)(t->block + b) * o->terms * 64;
-	float *to = t->out + b * 16;
+	size_t step = (size_t)o->p->stride_w * 64, tap = (size_t)o->p->dil_w * 64, to_step = o->chunk * 16;
+	uint32_t kw = o->p->kw;
 
-	for (uint32_t ow = 0; ow < t->count; ow++, to += to_step) {
+	for (uint32_t ow = 0; ow < count; ow++, to += to_step) {
 		vf acc = o->acc_in ? vf_load(to) : vf_set(0.0f);
-		size_t off = ow * step + b * 64;
+		uint32_t y = 0, x = 0;
 
 		for (uint32_t j = 0; j < o->terms; j++) {
 			vi w = _mm512_loadu_si512(weights + j * 64);
+			const uint8_t *lo = row[y] + ow * step + (x + 1) * tap;
 
-			switch (dw_pair_kind(o->p->kw, o->k, j)) {
-			case DW_WHOLE:
-				acc = dw_pair(acc, DW_WHOLE, at[j].lo + off, NULL, w);
-				break;
-			case DW_CROSS:
-				acc = dw_pair(acc, DW_CROSS, at[j].lo + off, at[j].hi + off, w);
-				break;
-			default:
-				acc = dw_pair(acc, DW_LAST, at[j].lo + off, NULL, w);
-				break;
-			}
+			if (2 * j + 1 >= o->k)
+				acc = dw_pair(acc, DW_LAST, lo, lo, w);
+			else if (x + 1 < kw)
+				acc = dw_pair(acc, DW_WHOLE, lo, lo, w);
+			else
+				acc = dw_pair(acc, DW_CROSS, lo, row[y + 1] + ow * step, w);
+			for (x += 2; x >= kw; x -= kw)
+				y++;
 		}
 		vf_store(to, acc);
 	}
 }
 
-static void dw_run_pairs(const struct dwop *o, const struct dw_tile *t, const uint8_t *const *row, struct dw_taps *at)
+/* Most of a row by fours or twos, the rest one by one. */
+#define DW_FIXED(kw, k, stride, results) \
+	do { \
+		dw_pairs_fixed(o, t->count, row, w, to, kw, k, stride, results); \
+		for (uint32_t i = 0; i < o->p->kh; i++) \
+			row[i] += (size_t)(t->count / (results) * (results)) * (stride) * 64; \
+		dw_pairs_fixed(o, t->count % (results), row, w, to + (size_t)(t->count / (results) * (results)) * o->chunk * 16, \
+			       kw, k, stride, 1); \
+	} while (0)
+
+static void dw_run_pairs(const struct dwop *o, const struct dw_tile *t, const uint8_t **row)
 {
-	uint32_t kw = o->p->kw;
-	size_t column = (size_t)o->p->dil_w * o->chunk * 64;	/* of vectors, a tap's distance; lead is as much */
+	unsigned shape = o->p->dil_w > 1 || o->p->kh != o->p->kw || o->p->stride_w > 2 ? 0 : o->p->kw * 10 + o->p->stride_w;
+	const uint8_t *first[5];
 
-	for (uint32_t j = 0; j < o->terms; j++) {
-		uint32_t k0 = 2 * j, k1 = k0 + 1 < o->k ? k0 + 1 : k0;
+	for (uint32_t i = 0; i < o->p->kh && i < 5; i++)
+		first[i] = row[i];
+	for (uint32_t b = 0; b < t->blocks; b++) {
+		const uint8_t *w = o->w + (size_t)(t->block + b) * o->terms * 64;
+		float *to = t->out + b * 16;
 
-		at[j].lo = row[k0 / kw] + (k0 % kw + 1) * column;
-		at[j].hi = row[k1 / kw] + k1 % kw * column;
+		switch (shape) {
+		case 31:
+			DW_FIXED(3, 9, 1, 4);
+			break;
+		case 32:
+			DW_FIXED(3, 9, 2, 4);
+			break;
+		case 51:
+			DW_FIXED(5, 25, 1, 2);
+			break;
+		case 52:
+			DW_FIXED(5, 25, 2, 2);
+			break;
+		default:
+			dw_pairs_any(o, t->count, row, w, to);
+			for (uint32_t i = 0; i < o->p->kh; i++)
+				row[i] += o->block_step;
+			continue;
+		}
+		for (uint32_t i = 0; i < o->p->kh; i++)
+			row[i] = first[i] + (b + 1) * o->block_step;
 	}
-	for (uint32_t b = 0; b < t->blocks; b++)
-		if (kw == 3 && o->k == 9)
-			dw_pairs_fixed(o, t, at, b, 3, 9);
-		else if (kw == 5 && o->k == 25)
-			dw_pairs_fixed(o, t, at, b, 5, 25);
-		else
-			dw_pairs_any(o, t, at, b);
 }
 
-VINL void dw_ints(const struct dwop *o, const struct dw_tile *t, const uint8_t *const *at, uint32_t b, const uint32_t terms)
+/* One block: terms known at compile time have their weights in registers. */
+VINL void dw_ints(const struct dwop *o, uint32_t count, const uint8_t *const *at, const uint8_t *w, const int32_t *from,
+		  float *to, const uint32_t terms)
 {
-	size_t step = (size_t)o->p->stride_w * o->chunk * 64, to_step = o->chunk * 16;
-	const uint8_t *w = o->w + (size_t)(t->block + b) * o->terms * 64;
-	const vi start = vi_load(o->start + (t->block + b) * 16);
-	float *to = t->out + b * 16;
+	size_t step = (size_t)o->p->stride_w * 64, to_step = o->chunk * 16;
+	const vi start = vi_load(from);
 
-	for (uint32_t ow = 0; ow < t->count; ow++, to += to_step) {
-		size_t off = ow * step + b * 64;
+	for (uint32_t ow = 0; ow < count; ow++, to += to_step) {
 		vi acc = start;
 
 #pragma GCC unroll 10
 		for (uint32_t j = 0; j < terms; j++)
-			acc = _mm512_dpbusd_epi32(acc, _mm512_loadu_si512(at[j] + off), _mm512_loadu_si512(w + j * 64));
+			acc = _mm512_dpbusd_epi32(acc, _mm512_loadu_si512(at[j] + ow * step), _mm512_loadu_si512(w + j * 64));
 		vi_store(to, acc);
 	}
 }
@@ -330,27 +363,31 @@ static void dw_run_ints(const struct dwop *o, const struct dw_tile *t, const uin
 {
 	uint32_t fours = (uint32_t)div_up(o->p->kw, 4);
 
-	for (uint32_t j = 0; j < o->terms; j++)
-		at[j] = row[j / fours] + (size_t)(j % fours) * 4 * o->p->dil_w * o->chunk * 64;
-	for (uint32_t b = 0; b < t->blocks; b++)
+	for (uint32_t b = 0; b < t->blocks; b++) {
+		const uint8_t *w = o->w + (size_t)(t->block + b) * o->terms * 64;
+		const int32_t *start = o->start + (t->block + b) * 16;
+
+		for (uint32_t j = 0; j < o->terms; j++)
+			at[j] = row[j / fours] + (size_t)(j % fours) * 4 * o->p->dil_w * 64 + b * o->block_step;
 		if (o->terms == 3)
-			dw_ints(o, t, at, b, 3);
+			dw_ints(o, t->count, at, w, start, t->out + b * 16, 3);
 		else if (o->terms == 10)
-			dw_ints(o, t, at, b, 10);
+			dw_ints(o, t->count, at, w, start, t->out + b * 16, 10);
 		else
-			dw_ints(o, t, at, b, o->terms);
+			dw_ints(o, t->count, at, w, start, t->out + b * 16, o->terms);
+	}
 }
 
-/* row[] by kernel row; `at` has room for two pointers for every tap. */
-static void dw_run_row(const struct dwop *o, const struct dw_tile *t, const uint8_t *const *row, const uint8_t **at)
+/* row[] by kernel row, to be used up; `at` has room for two pointers for every tap. */
+static void dw_run_row(const struct dwop *o, const struct dw_tile *t, const uint8_t **row, const uint8_t **at)
 {
 	if (o->cls == MAC_FLOAT) {
-		dw_run_pairs(o, t, row, (struct dw_taps *)at);
+		dw_run_pairs(o, t, row);
 	} else if (o->cls == MAC_I8) {
 		dw_run_ints(o, t, row, at);
 	} else {
 		for (uint32_t k = 0; k < o->k; k++)
-			at[k] = row[k / o->p->kw] + (size_t)(k % o->p->kw) * o->p->dil_w * o->chunk * 64;
+			at[k] = row[k / o->p->kw] + (size_t)(k % o->p->kw) * o->p->dil_w * o->col_step;
 		if (!o->acc_in)
 			memset(t->out, 0, (size_t)t->count * o->chunk * 64);
 		dw_row_f32(o, t, at);

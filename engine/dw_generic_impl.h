@@ -46,14 +46,14 @@ static void dw_fill_row(const struct dwop *o, const struct dw_tile *t, int64_t y
 }
 
 /* row[] by kernel row. Sums of i8 are whole numbers in f32, less than 2^24: they become integers at the end. */
-static void dw_run_row(const struct dwop *o, const struct dw_tile *t, const uint8_t *const *row, const uint8_t **at)
+static void dw_run_row(const struct dwop *o, const struct dw_tile *t, const uint8_t **row, const uint8_t **at)
 {
 	size_t words = (size_t)t->count * o->chunk * 16;
 
 	for (uint32_t i = 0; i < o->k; i++) {
 		uint32_t k = dw_order(o->p, o->k, i);
 
-		at[i] = row[k / o->p->kw] + (size_t)(k % o->p->kw) * o->p->dil_w * o->chunk * 64;
+		at[i] = row[k / o->p->kw] + (size_t)(k % o->p->kw) * o->p->dil_w * o->col_step;
 	}
 	if (!o->acc_in || dw_is_i8(o))
 		memset(t->out, 0, words * 4);

@@ -11,7 +11,7 @@
 
 /*
  * The operand of 16 channels at one column is 64 bytes ("a vector"): 16 f32, or what one AVX-512 instruction takes of
- * several columns. A row of a tile holds lead + columns of them for each of `chunk` blocks of channels.
+ * several columns. A row of a tile holds lead + columns of them for each of `chunk` blocks of channels, in either order.
  */
 struct dwop {
 	struct exec *x;
@@ -31,6 +31,8 @@ struct dwop {
 
 	/* Tiling. */
 	uint32_t chunk, chunks, tile_w, tiles, strip, strips;
+	bool blockwise;			/* a row goes block by block, not column by column */
+	size_t col_step, block_step;	/* bytes from column to column, from block to block */
 	uint32_t lead, columns, extra;	/* extra: columns read behind the last one when vectors span several */
 	unsigned slots;
 	size_t row_bytes, rows_bytes, out_bytes, codes_bytes;	/* of scratch: a row, all rows and tags, results, codes */
@@ -89,7 +91,7 @@ VINL void dw_pixels(const struct dwop *o, const uint8_t *const *at, size_t off, 
 /* A row of results from rows of f32: at[] by tap in the order of accumulation. Adds to t->out. */
 static void dw_row_f32(const struct dwop *o, const struct dw_tile *t, const uint8_t *const *at)
 {
-	size_t step = (size_t)o->p->stride_w * o->chunk * 64, to_step = o->chunk * 16;
+	size_t step = (size_t)o->p->stride_w * o->col_step, to_step = o->chunk * 16;
 	unsigned saved = flush_enter(o->flush);
 
 	for (uint32_t c = 0; c < t->blocks * 16; c += VL) {

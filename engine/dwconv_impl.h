@@ -14,7 +14,7 @@
 #endif
 
 #define DW_MAX_CHUNK	4u		/* blocks of channels to a tile: 8-bit results fill a cache line */
-#define DW_TILE_BYTES	(30u * 1024)	/* of rows, unless that makes tiles too narrow */
+#define DW_TILE_BYTES	(28u * 1024)	/* of rows, unless that makes tiles too narrow */
 #define DW_MIN_COLUMNS	7u		/* ... which is fewer results than this */
 #define DW_MIN_MACS	(1u << 17)	/* packets below twice that stay on the caller's thread */
 
@@ -164,11 +164,15 @@ static void dw_out_row(const struct dwop *o, const struct dw_tile *t, uint64_t n
 {
 	const struct mica_pkt_conv *p = o->p;
 	const uint8_t **row = at + 2 * o->k;
+	const uint8_t *dst = o->x->lmem + p->dst.addr + n * p->dst.stride[0] + oh * p->dst.stride[1] +
+			     (uint64_t)t->ow * p->dst.stride[2] + (uint64_t)t->c * mica_dtype_size(p->dst.dtype);
 
 	for (uint32_t i = 0; i < p->kh; i++)
 		row[i] = dw_row(o, t, (int64_t)oh * p->stride_h + (int64_t)i * p->dil_h - p->pad_top);
 	if (o->acc_in && !dw_is_i8(o))
 		dw_start(o, t, (n * p->out_h + oh) * p->out_w + t->ow);
+	for (uint32_t i = 0; i < t->count; i++)		/* results: soon to be written */
+		__builtin_prefetch(dst + (uint64_t)i * p->dst.stride[2], 1);
 	dw_run_row(o, t, row, at);
 	dw_finish(o, t, n, oh);
 }
@@ -253,12 +257,14 @@ static void dw_choose_strips(struct dwop *o)
 static size_t dw_scratch(struct dwop *o)
 {
 	const struct mica_pkt_conv *p = o->p;
-	uint64_t columns = dw_columns(p, o->tile_w), row = round_up((columns + o->lead) * o->chunk * 64, 128), rows;
+	uint64_t columns = dw_columns(p, o->tile_w), row = (columns + o->lead) * o->chunk * 64, rows;
 
 	if (columns > ROWS_MAX_BYTES / 1024 || __builtin_mul_overflow(row, o->slots + 1ull, &rows) || rows > ROWS_MAX_BYTES)
 		return 0;
 	o->columns = (uint32_t)columns;
 	o->row_bytes = row;
+	o->col_step = o->blockwise ? 64 : o->chunk * 64;
+	o->block_step = o->blockwise ? (columns + o->lead) * 64 : 64;
 	o->rows_bytes = round_up(rows + (o->slots + 1) * sizeof(int64_t), 64);
 	o->out_bytes = (size_t)o->tile_w * o->chunk * 64;
 	o->codes_bytes = round_up((o->lead + columns + o->extra) * o->chunk * 32 + 128, 64);
