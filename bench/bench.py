@@ -90,6 +90,15 @@ def run(parts, peer, settings):
     return result
 
 
+def check():
+    """Exits: the pages are as the published results have them, or not."""
+    try:
+        wrong = publish.differing()
+    except (OSError, RuntimeError) as error:
+        sys.exit(f"bench: {error}")
+    sys.exit(f"bench: not as bench/results/ has it: {', '.join(wrong)} (bench/run.sh --publish writes them)" if wrong else 0)
+
+
 def main():
     lib, parts, to_publish = None, [], False
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -98,6 +107,8 @@ def main():
             lib = a[7:] or None
         elif a == "--publish":
             to_publish = True
+        elif a == "--check":
+            check()
         elif a in PARTS or a.startswith("models="):
             parts.append(a)
         else:

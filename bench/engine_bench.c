@@ -11,6 +11,7 @@
 #include "bench_serve.h"
 #include "ceilings.h"
 #include "engine_layers.h"
+#include "engine_simple.h"
 
 #define LMEM_BYTES	(16u << 20)
 #define SEG_BYTES	(96u << 20)
@@ -52,14 +53,6 @@ static void fill_params(unsigned channels)
 	memset(mem.seg[0], 0, PARAM_BYTES);
 	for (uint32_t i = 0; i < channels && i < padded; i++)
 		scale[i] = 0.01f;
-}
-
-static struct mica_view view(uint32_t addr, unsigned dtype, uint32_t h, uint32_t w, uint32_t c)
-{
-	uint32_t size = mica_dtype_size(dtype);
-
-	return (struct mica_view){ .addr = addr, .dtype = (uint8_t)dtype, .scale = 0.05f,
-				   .stride = { h * w * c * size, w * c * size, c * size, size } };
 }
 
 static void conv_packet(union mica_pkt *p, const struct layer *l, unsigned dtype)
@@ -225,64 +218,14 @@ static void bench_matmul(unsigned dtype, unsigned batch, unsigned m, unsigned k,
 
 /* ---- Packets without MACs ------------------------------------------------------------------------------------------ */
 
-static void bench_simple(const char *what, union mica_pkt *p, double elements)
+static void bench_simple(struct simple *s)
 {
 	double seconds;
 
-	if (!wanted(what))
+	if (!wanted(s->name))
 		return;
-	seconds = measure(p, MICA_E4M3, 0, 0).seconds;
-	printf("%-40s %9.1f us %8.2f Gelem/s\n", what, seconds * 1e6, elements / seconds * 1e-9);
-}
-
-static void bench_elementwise(uint32_t hw, uint32_t c)
-{
-	double n = (double)hw * hw * c;
-	struct mica_view src = view(0, MICA_E4M3, hw, hw, c), dst = view(LMEM_BYTES / 2, MICA_E4M3, hw, hw, c);
-	union mica_pkt p = { .unary = { .hdr = { .opcode = MICA_OP_UNARY, .units = 2 }, .src = src, .dst = dst,
-					.dim = { 1, hw, hw, c }, .func = MICA_FN_SILU } };
-
-	bench_simple("unary silu e4m3", &p, n);
-	p.unary.func = MICA_FN_COPY;
-	bench_simple("unary copy e4m3", &p, n);
-	p = (union mica_pkt){ .binary = { .hdr = { .opcode = MICA_OP_BINARY, .units = 3 }, .a = src, .b = src, .dst = dst,
-					  .dim = { 1, hw, hw, c }, .op = MICA_BIN_ADD } };
-	bench_simple("binary add e4m3", &p, n);
-	p.binary.b.stride[0] = p.binary.b.stride[1] = p.binary.b.stride[2] = 0;
-	bench_simple("binary add e4m3, b per channel", &p, n);
-	p = (union mica_pkt){ .lut = { .hdr = { .opcode = MICA_OP_LUT, .units = 2 }, .src = src, .dst = dst,
-				       .dim = { 1, hw, hw, c }, .table = MICA_ADDR(0, 0) } };
-	bench_simple("lut e4m3", &p, n);
-	p = (union mica_pkt){ .reduce = { .hdr = { .opcode = MICA_OP_REDUCE, .units = 2 }, .src = src,
-					  .dst = view(LMEM_BYTES / 2, MICA_E4M3, 1, 1, c), .dim = { 1, hw, hw, c },
-					  .op = MICA_RED_MEAN, .axes = 6 } };
-	bench_simple("reduce mean h,w e4m3", &p, n);
-	p = (union mica_pkt){ .norm = { .hdr = { .opcode = MICA_OP_SOFTMAX, .units = 3 }, .src = src, .dst = dst,
-					.dim = { 1, hw, hw, c }, .gamma = MICA_ADDR_NONE, .beta = MICA_ADDR_NONE } };
-	bench_simple("softmax e4m3, rows of 256", &p, n);
-	p = (union mica_pkt){ .pool = { .hdr = { .opcode = MICA_OP_POOL, .units = 3 }, .src = view(0, MICA_E4M3, 112, 112, 64),
-					.dst = view(LMEM_BYTES / 2, MICA_E4M3, 56, 56, 64), .n = 1, .in_h = 112, .in_w = 112,
-					.c = 64, .out_h = 56, .out_w = 56, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2,
-					.dil_h = 1, .dil_w = 1, .pad_top = 1, .pad_left = 1 } };
-	bench_simple("pool max 3x3/2 64@56 e4m3", &p, 56.0 * 56 * 64);
-}
-
-static void bench_copies(uint32_t hw, uint32_t c)
-{
-	double n = (double)hw * hw * c;
-	union mica_pkt p = { .copy = { .hdr = { .opcode = MICA_OP_COPY, .units = 2 }, .src = MICA_ADDR(1, 0),
-				       .dst = MICA_ADDR(MICA_SEG_LMEM, 0), .elem = 1, .dim = { 1, 1, 224 * 224, 3 },
-				       .src_stride = { 0, 0, 1, 224 * 224 }, .dst_stride = { 0, 0, 3, 1 } } };
-
-	bench_simple("copy 3x224x224 planar to interleaved", &p, 224.0 * 224 * 3);
-	p.copy.dim[2] = hw * hw;
-	p.copy.dim[3] = c;
-	p.copy.src_stride[3] = (int32_t)(hw * hw);
-	p.copy.dst_stride[2] = (int32_t)c;
-	bench_simple("copy 256x56x56 planar to interleaved", &p, n);
-	p.copy.src_stride[3] = 1;
-	p.copy.src_stride[2] = (int32_t)c;
-	bench_simple("copy 56x56x256 dense", &p, n);
+	seconds = measure(&s->p, MICA_E4M3, 0, 0).seconds;
+	printf("%-40s %9.1f us %8.2f Gelem/s\n", s->name, seconds * 1e6, s->elements / seconds * 1e-9);
 }
 
 /* ---- The run ------------------------------------------------------------------------------------------------------- */
@@ -314,6 +257,8 @@ static void show_ceilings(void)
 static void run(void)
 {
 	static const unsigned types[] = { MICA_E4M3, MICA_E5M2, MICA_BF16, MICA_I8, MICA_F32 };
+	static struct simple simple[SIMPLE_MAX];
+	unsigned n = simple_packets(simple, LMEM_BYTES / 2);
 
 	printf(as_json ? "{\"isa\": \"%s\", \"threads\": %u, \"weights\": \"%s\", \"ceilings\": {" : "\n%s, %u threads, %s weights\n",
 	       mica_isa_level_name(level), threads, warm ? "warm" : "streamed");
@@ -333,10 +278,8 @@ static void run(void)
 	}
 	if (as_json)
 		printf("\n]}\n");
-	if (!as_json) {
-		bench_elementwise(56, 256);
-		bench_copies(56, 256);
-	}
+	for (unsigned i = 0; !as_json && i < n; i++)
+		bench_simple(&simple[i]);
 }
 
 /* A fixed piece of work, split evenly: what an ideal program gets from the threads at this moment. */

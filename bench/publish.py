@@ -10,6 +10,7 @@ import tables
 
 RESULTS = "bench/results/results.json"
 ROOFLINE = "docs/roofline.svg"
+ORDER = ("models", "layers", "accuracy", "device")
 
 
 def where(part):
@@ -58,19 +59,47 @@ def replaced(text, name, lines, path):
     return pattern.sub(lambda _: f"{begin}\n\n{body}\n\n{end}", text)
 
 
-def publish(result, write):
-    """write(path, text) replaces a file as a whole."""
+def pages(result):
+    """{path: text} of everything that is written from a result."""
     with open("README.md", encoding="utf-8") as f:
         readme = replaced(f.read(), "short", short(result), "README.md")
     with open("docs/speed.md", encoding="utf-8") as f:
         speed = f.read()
     for name, lines in sections(result).items():
         speed = replaced(speed, name, lines, "docs/speed.md")
-    pages = {"README.md": readme, "docs/speed.md": speed, RESULTS: json.dumps(result, separators=(",", ":")) + "\n"}
+    text = json.dumps({k: result[k] for k in ORDER if k in result}, separators=(",", ":")) + "\n"
+    found = {"README.md": readme, "docs/speed.md": speed, RESULTS: text}
     if "layers" in result:
         run = tables.run_of(result["layers"], 1)
         date = result["layers"]["circumstances"]["date"][:10]
-        pages[ROOFLINE] = roofline.draw(run, f"MICA's layers on one thread ({run['isa']}, streamed weights, {date})")
+        found[ROOFLINE] = roofline.draw(run, f"MICA's layers on one thread ({run['isa']}, streamed weights, {date})")
+    return found
+
+
+def committed():
+    try:
+        with open(RESULTS, encoding="utf-8") as f:
+            return json.load(f)
+    except FileNotFoundError:
+        return {}
+
+
+def publish(result, write):
+    """Parts that were not measured stay as they were published. write(path, text) replaces a file as a whole."""
+    found = pages({**committed(), **result})
     os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
-    for path, text in pages.items():
+    for path, text in found.items():
         write(path, text)
+
+
+def differing():
+    """Pages that do not say what bench/results/ says: somebody wrote a figure by hand, or forgot to publish."""
+    result = committed()
+    if not result:
+        raise RuntimeError(f"{RESULTS} is missing: nothing has been published")
+    wrong = []
+    for path, text in pages(result).items():
+        with open(path, encoding="utf-8") as f:
+            if f.read() != text:
+                wrong.append(path)
+    return wrong
