@@ -181,8 +181,9 @@ static bool read_csv(const char *path, struct problem *p)
 	}
 	if (f)
 		fclose(f);
-	snprintf(p->name, sizeof(p->name), "%.20s", strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
-	p->name[strcspn(p->name, ".")] = 0;
+	snprintf(p->name, sizeof(p->name), "%.40s", strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
+	if (strstr(p->name, ".csv"))
+		*strstr(p->name, ".csv") = 0;
 	return p->n;
 }
 
@@ -311,7 +312,7 @@ static void merge(struct problem *p, const struct problem *a, const struct probl
 
 /* ---- measuring ---- */
 
-static struct { double limit; const char *write; unsigned threads, verbose; double time[MOST_TIMES]; unsigned count; } run = { .limit = 10 };
+static struct { double limit; const char *write; unsigned threads, verbose, plain; double time[MOST_TIMES]; unsigned count; } run = { .limit = 10 };
 
 static double cpu_seconds(void)
 {
@@ -345,11 +346,12 @@ static void try(struct problem *p)
 	struct plan_result r;
 	double begin;
 
-	if (!p->n || plan_check(p->buf, p->n, capacity, NULL, NULL) != PLAN_OK) {
+	if (!run.plain && (!p->n || plan_check(p->buf, p->n, capacity, NULL, NULL) != PLAN_OK)) {
 		printf("%s: the generator's plan does not fit\n", p->name);
 		exit(1);
 	}
-	shuffle(p);
+	if (!run.plain)
+		shuffle(p);
 	if (run.write) {
 		write_csv(p);
 		return;
@@ -433,7 +435,7 @@ static void from_files(char **path, int files, unsigned rounds)
 		const struct problem *s = &src[k / 6 % (unsigned)files], *o = &src[rnd((uint32_t)files)];
 
 		p = *s;
-		snprintf(p.name, sizeof(p.name), "%.20s.%s%u", s->name, kinds[kind], k);
+		snprintf(p.name, sizeof(p.name), "%.20s-%s%u", s->name, kinds[kind], k);
 		if (kind >= 4)
 			p.n = 0;
 		if (kind == 1)
@@ -452,6 +454,16 @@ static void from_files(char **path, int files, unsigned rounds)
 	}
 }
 
+/* Each file as it is; whether it fits is not known. */
+static void as_they_are(char **path, int files)
+{
+	static struct problem p;
+
+	for (int i = 0; i < files; i++)
+		if (read_csv(path[i], &p))
+			try(&p);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned rounds = 100;
@@ -465,12 +477,16 @@ int main(int argc, char **argv)
 			continue;
 		if (!strncmp(a, "--write=", 8))
 			run.write = a + 8;
+		else if (!strcmp(a, "--plain"))
+			run.plain = 1;
 		else if (!strcmp(a, "-v"))
 			run.verbose = 1;
 		else
-			return fprintf(stderr, "plan_family [--rounds=N] [--seconds=S] [--threads=N] [--seed=N] [--write=DIR] [-v] [FILE.csv...]\n"), 2;
+			return fprintf(stderr, "plan_family [--rounds=N] [--seconds=S] [--threads=N] [--seed=N] [--write=DIR] [--plain] [-v] [FILE.csv...]\n"), 2;
 	}
-	if (first < argc)
+	if (run.plain)
+		as_they_are(argv + first, argc - first);
+	else if (first < argc)
 		from_files(argv + first, argc - first, rounds);
 	else
 		from_nothing(rounds);

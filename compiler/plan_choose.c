@@ -127,7 +127,7 @@ int32_t px_choose_section(struct px *s, const struct part *p)
 		if (s->linked ? !sum || s->level[t] != lowest : s->run[t] < 0)
 			continue;
 		score = ((float)n + (s->reach[t] < s->capacity)) / (1 + s->weight[t]);
-		if (best < 0 || score < best_score) {
+		if (best < 0 || score < best_score || (score == best_score && s->backward)) {
 			best = t;
 			best_score = score;
 		}
@@ -138,6 +138,23 @@ int32_t px_choose_section(struct px *s, const struct part *p)
 static bool same(const struct px_buf *a, const struct px_buf *b)
 {
 	return a->members == 1 && b->members == 1 && a->at < 0 && b->at < 0 && a->first == b->first && a->end == b->end && a->size == b->size && a->align == b->align;
+}
+
+/* What leans on the valley's walls is liked better, most of all what ends level with a wall. */
+static float flush(const struct px *s, const struct part *p, const struct px_buf *b)
+{
+	int32_t level = s->level[b->first], top = level + b->size;
+	float bonus = 0;
+
+	if (b->first == p->lo || s->level[b->first - 1] > level)
+		bonus += 0.7f;
+	if (b->end == p->hi || s->level[b->end] > level)
+		bonus += 0.7f;
+	if (b->first > p->lo && s->level[b->first - 1] == top)
+		bonus += 1.5f;
+	if (b->end < p->hi && s->level[b->end] == top)
+		bonus += 1.5f;
+	return s->flush * bonus;
 }
 
 static void add_option(struct option *o, uint32_t *n, int32_t buffer, float score)
@@ -167,7 +184,7 @@ struct option *px_list_options(struct px *s, const struct part *p, int32_t at, u
 		while (k < *n && !same(&s->buf[o[k].buffer], b))
 			k++;
 		if (k == *n)
-			add_option(o, n, (int32_t)x, s->taste[x]);
+			add_option(o, n, (int32_t)x, s->taste[x] + flush(s, p, b));
 	}
 	*next = next_level(s, p, at);
 	if (*next <= s->capacity - s->total[at])

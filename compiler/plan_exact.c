@@ -4,10 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include "plan_model.h"
-#include "plan_search.h"
+#include "plan_exact.h"
 
-enum { MAX_THREADS = 64, BASE_NODES = 500, WORKER_STACK = 32 << 20 };
+enum { MAX_THREADS = 64, BASE_NODES = 200, REPAIR_FROM = 16, REPAIR_STEPS = 4000, REPAIR_THINGS = 80, WORKER_STACK = 32 << 20 };
 
 struct worker {
 	struct exact *e;
@@ -31,12 +30,15 @@ struct exact {
 	uint64_t lo, hi;			/* in units: refuted below lo, placed at hi */
 	/* rounds */
 	struct worker *worker;
+	struct plan_repair *repair;		/* NULL: the problem is too small or too dense */
+	uint64_t step;				/* in units: how much a repair is asked for */
+	uint64_t patience;			/* how many steps it still gets for that */
 	unsigned threads, round;
 	struct px_stop stop;
 	atomic_uint winner;
 };
 
-static double now(void)
+double plan_now(void)
 {
 	struct timespec t;
 
@@ -49,97 +51,6 @@ const char *plan_status_name(enum plan_status status)
 	static const char *const names[] = { "placed", "bound", "optimal", "infeasible", "stopped" };
 
 	return names[status];
-}
-
-/* ---- the problem in sections and units ---- */
-
-static int by_value(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-
-	return *x < *y ? -1 : *x > *y;
-}
-
-static int32_t section_of(const uint64_t *at, size_t n, uint64_t t)
-{
-	const uint64_t *found = bsearch(&t, at, n, sizeof(*at), by_value);
-
-	return (int32_t)(found - at);
-}
-
-static uint64_t gcd(uint64_t a, uint64_t b)
-{
-	while (b) {
-		uint64_t t = a % b;
-
-		a = b;
-		b = t;
-	}
-	return a;
-}
-
-/* In a plan that nothing can be moved down in, every offset is a multiple of what divides all that it is made of. */
-static void find_unit(struct exact *e)
-{
-	for (size_t i = 0; i < e->m->pieces; i++)
-		e->unit = gcd(e->unit, e->m->piece[i].size);
-	for (size_t i = 0; i < e->m->things; i++) {
-		if (e->m->thing[i].align > 1)
-			e->unit = gcd(e->unit, e->m->thing[i].align);
-		if (e->m->thing[i].fixed)
-			e->unit = gcd(e->unit, e->m->thing[i].at);
-	}
-}
-
-/* No level reaches half the range, so that a larger alignment leaves the bottom only, as this one does. */
-static int32_t units_of_align(const struct exact *e, uint64_t align)
-{
-	uint64_t units = align > 1 ? align / e->unit : 1;
-
-	return units < PLAN_SEARCH_UNITS / 2 ? (int32_t)units : PLAN_SEARCH_UNITS / 2;
-}
-
-static size_t find_sections(const struct exact *e, uint64_t *at)
-{
-	size_t n = 0, distinct = 0;
-
-	for (size_t i = 0; i < e->m->pieces; i++) {
-		at[n++] = e->m->piece[i].first;
-		at[n++] = e->m->piece[i].last + 1ull;
-	}
-	qsort(at, n, sizeof(*at), by_value);
-	for (size_t i = 0; i < n; i++)
-		if (!i || at[i] != at[distinct - 1])
-			at[distinct++] = at[i];
-	return distinct;
-}
-
-static int make_problem(struct exact *e)
-{
-	uint64_t *at = calloc(2 * e->m->pieces + 1, sizeof(*at));
-	size_t distinct;
-
-	e->px = calloc(e->m->pieces + 1, sizeof(*e->px));
-	if (!e->px || !at) {
-		free(at);
-		return -1;
-	}
-	distinct = find_sections(e, at);
-	e->sections = distinct ? (int32_t)distinct - 1 : 0;
-	for (size_t i = 0; i < e->m->pieces; i++) {
-		const struct plan_piece *p = &e->m->piece[i];
-		const struct plan_thing *t = &e->m->thing[p->thing];
-
-		e->px[i] = (struct px_buf){
-			.first = section_of(at, distinct, p->first), .end = section_of(at, distinct, p->last + 1ull),
-			.size = (int32_t)(p->size / e->unit), .align = units_of_align(e, t->align),
-			.at = t->fixed ? (int32_t)(t->at / e->unit) : -1, .group = t->start, .members = t->count,
-			.from = section_of(at, distinct, e->m->piece[t->start].first),
-			.until = section_of(at, distinct, e->m->piece[t->start + t->count - 1].last + 1ull),
-		};
-	}
-	free(at);
-	return 0;
 }
 
 /* ---- rounds of runs ---- */
@@ -169,13 +80,22 @@ static uint64_t luby(uint64_t i)
 	return i == (1ull << k) - 1 ? 1ull << (k - 1) : luby(i - (1ull << (k - 1)) + 1);
 }
 
+bool plan_search_must_stop(const struct px_stop *stop)
+{
+	return (stop->cancel && atomic_load_explicit(stop->cancel, memory_order_relaxed)) || (stop->deadline > 0 && plan_now() > stop->deadline);
+}
+
 static bool out_of_budget(const struct exact *e)
 {
-	const struct plan_limits *l = e->limits;
+	return (e->limits->nodes && e->result->nodes >= e->limits->nodes) || plan_search_must_stop(&e->stop);
+}
 
-	if (l->cancel && atomic_load(l->cancel))
-		return true;
-	return (l->nodes && e->result->nodes >= l->nodes) || (l->seconds > 0 && now() - e->started >= l->seconds);
+/* Nodes that may still be spent, of those wanted. */
+static uint64_t affordable(const struct exact *e, uint64_t wanted)
+{
+	uint64_t left = e->limits->nodes - e->result->nodes;
+
+	return e->limits->nodes && wanted > left ? left : wanted;
 }
 
 static void take(struct exact *e, const struct px *s)
@@ -214,14 +134,17 @@ static void run_workers(struct exact *e, uint64_t capacity)
 	pthread_attr_destroy(&attr);
 }
 
+static uint64_t round_nodes(const struct exact *e)
+{
+	return BASE_NODES * luby(e->round + 1);
+}
+
 static enum px_result round_at(struct exact *e, uint64_t capacity)
 {
-	uint64_t nodes = BASE_NODES * luby(e->round + 1), left = e->limits->nodes - e->result->nodes;
 	unsigned winner;
 
-	e->stop.nodes = e->limits->nodes && nodes > left ? left : nodes;
+	e->stop.nodes = affordable(e, round_nodes(e));
 	run_workers(e, capacity);
-	e->round++;
 	winner = atomic_load(&e->winner);
 	e->result->nodes += e->worker[winner < e->threads ? winner : 0].nodes;
 	if (winner == e->threads)
@@ -233,24 +156,61 @@ static enum px_result round_at(struct exact *e, uint64_t capacity)
 	return e->worker[winner].result;
 }
 
-static void fit(struct exact *e, uint64_t capacity)
+/* Asks for twice as much after each success, for half after each failure; `least` is where more is of no use. */
+static void repair(struct exact *e, uint64_t least, uint64_t steps)
 {
-	while (e->hi > capacity && e->lo <= capacity && !out_of_budget(e))
-		round_at(e, capacity);
+	uint64_t room = e->hi - least, used = 0;
+	bool done;
+
+	if (!e->repair || !room)
+		return;
+	e->step = e->step > room ? room : e->step ? e->step : 1;
+	done = plan_repair_run(e->repair, (e->hi - e->step) * e->unit, affordable(e, steps), &e->stop, &used);
+	e->result->nodes += used;
+	e->patience = e->patience > used ? e->patience - used : 0;
+	if (!done && e->patience)
+		return;
+	if (done)
+		e->hi -= e->step;
+	e->step = done ? 2 * e->step : e->step / 2;
+	e->patience = REPAIR_STEPS;
 }
 
-/* Alternates between the bound itself and an aim between it and the best plan, which backs off as long as it fails. */
+/* Runs under the capacity; when these take long, the best plan is improved meanwhile. */
+static void fit(struct exact *e, uint64_t capacity)
+{
+	for (; e->hi > capacity && e->lo <= capacity && !out_of_budget(e); e->round++) {
+		if (e->worker)
+			round_at(e, capacity);
+		if (!e->worker || (e->round >= REPAIR_FROM && e->round % 4 == 0))
+			repair(e, capacity, e->worker ? round_nodes(e) / 2 : REPAIR_STEPS);
+	}
+}
+
+/* After a success twice as much is aimed at as was gained, first half of all that may be. */
+static uint64_t next_aim(const struct exact *e, uint64_t gained)
+{
+	uint64_t room = e->hi - e->lo, much = gained ? 2 * gained : room;
+
+	return e->hi - (much > (room + 1) / 2 ? (room + 1) / 2 : much);
+}
+
+/* Alternates between the bound itself, an aim between it and the best plan that backs off as it fails, and repairs. */
 static void minimize(struct exact *e)
 {
-	uint64_t aim = (e->lo + e->hi) / 2;
+	uint64_t aim = next_aim(e, 0);
 
-	while (e->lo < e->hi && !out_of_budget(e)) {
-		enum px_result r = round_at(e, e->round % 4 ? aim : e->lo);
+	for (; e->lo < e->hi && !out_of_budget(e); e->round++) {
+		bool at_bound = e->round < REPAIR_FROM ? e->round % 4 == 0 : e->round % 16 == 0;
+		uint64_t before = e->hi;
+		enum px_result r = !e->worker ? PX_STOPPED : round_at(e, at_bound ? e->lo : aim);
 
-		if (r == PX_PLACED)
-			aim = (e->lo + e->hi) / 2;
-		else if (r == PX_STOPPED && e->round % 4 != 1)
+		if (r != PX_STOPPED)
+			aim = next_aim(e, before - e->hi);
+		else if (!at_bound)
 			aim += (e->hi - aim + 7) / 8;
+		if (!e->worker || (r == PX_STOPPED && e->round >= REPAIR_FROM))
+			repair(e, e->lo, e->worker ? round_nodes(e) / 2 : REPAIR_STEPS);
 		aim = aim >= e->hi ? e->hi - 1 : aim < e->lo ? e->lo : aim;
 	}
 }
@@ -269,8 +229,6 @@ static int make_workers(struct exact *e)
 			return -1;
 	}
 	e->stop.winner = &e->winner;
-	e->stop.cancel = e->limits->cancel;
-	e->stop.deadline = e->limits->seconds > 0 ? e->started + e->limits->seconds : 0;
 	return e->worker ? 0 : -1;
 }
 
@@ -287,32 +245,41 @@ static void judge(struct exact *e, uint64_t capacity)
 		r->status = r->peak <= capacity ? PLAN_PLACED : r->lower_bound > capacity ? PLAN_INFEASIBLE : PLAN_STOPPED;
 	else
 		r->status = r->peak == bound ? PLAN_AT_BOUND : r->peak == r->lower_bound ? PLAN_OPTIMAL : PLAN_STOPPED;
-	r->seconds = now() - e->started;
+	r->seconds = plan_now() - e->started;
 }
 
 static int improve(struct exact *e, uint64_t capacity)
 {
-	int ret;
+	int ret = 0;
 
-	find_unit(e);
+	e->unit = plan_unit(e->m);
 	e->lo = (e->result->lower_bound + e->unit - 1) / e->unit;
 	e->hi = (e->result->peak + e->unit - 1) / e->unit;
-	if (e->m->pieces > PLAN_SEARCH_BUFFERS || e->hi > PLAN_SEARCH_UNITS / 2)
+	if (e->hi > PLAN_SEARCH_UNITS / 2)
 		return 0;
-	ret = make_problem(e);
-	if (!ret)
+	e->step = (e->hi - e->lo + 7) / 8;
+	e->patience = REPAIR_STEPS;
+	e->stop.cancel = e->limits->cancel;
+	e->stop.deadline = e->limits->seconds > 0 ? e->started + e->limits->seconds : 0;
+	if (e->m->things > REPAIR_THINGS)
+		e->repair = plan_repair_create(e->m, e->offset);
+	if (e->m->pieces <= PLAN_SEARCH_BUFFERS)
+		ret = plan_sections(e->m, e->unit, &e->px, &e->sections);
+	if (!ret && e->px)
 		ret = make_workers(e);
-	if (!ret && capacity)
+	if (ret || (!e->px && !e->repair))
+		return ret;
+	if (capacity)
 		fit(e, capacity / e->unit);
-	else if (!ret)
+	else
 		minimize(e);
-	return ret;
+	return 0;
 }
 
 int plan_exact(struct plan_buf *buf, size_t count, uint64_t capacity, const struct plan_limits *limits, struct plan_result *result)
 {
 	struct plan_model m;
-	struct exact e = { .m = &m, .limits = limits, .result = result, .started = now() };
+	struct exact e = { .m = &m, .limits = limits, .result = result, .started = plan_now() };
 	int ret = plan_contradiction(buf, count, NULL, NULL) == PLAN_OK ? 0 : -1;
 
 	*result = (struct plan_result){ .status = PLAN_STOPPED };
@@ -331,6 +298,7 @@ int plan_exact(struct plan_buf *buf, size_t count, uint64_t capacity, const stru
 	for (unsigned i = 0; e.worker && i < e.threads; i++)
 		px_destroy(e.worker[i].search);
 	free(e.worker);
+	plan_repair_destroy(e.repair);
 	free(e.px);
 	free(e.offset);
 	plan_model_free(&m);

@@ -29,22 +29,65 @@ void px_undo_to(struct px *s, size_t mark)
 
 /* ---- propagation ---- */
 
-static int32_t highest(const int32_t *level, int32_t from, int32_t end)
-{
-	int32_t best = level[from];
+/*
+ * Most of the time goes into loops over the sections of a buffer: four at a time. Blocks are aligned and their edges
+ * masked, so that a block that has just been stored is loaded whole again.
+ */
+enum { LANES = 4 };
+typedef int32_t lanes __attribute__((vector_size(LANES * sizeof(int32_t)), may_alias));
+typedef int32_t loose_lanes __attribute__((vector_size(LANES * sizeof(int32_t)), aligned(4), may_alias));
 
-	for (int32_t i = from + 1; i < end; i++)
-		best = level[i] > best ? level[i] : best;
-	return best;
+static inline lanes larger(lanes a, lanes b)
+{
+	lanes m = a > b;
+
+	return (a & m) | (b & ~m);
+}
+
+static inline lanes smaller(lanes a, lanes b)
+{
+	lanes m = a < b;
+
+	return (a & m) | (b & ~m);
+}
+
+static inline int32_t max32(int32_t a, int32_t b)
+{
+	return a > b ? a : b;
+}
+
+/* s->peak[k][t] is the highest level of the 2^k sections from t on. */
+static void find_peaks(struct px *s, const struct part *p)
+{
+	int32_t n = p->hi - p->lo;
+
+	memcpy(s->peak[0] + p->lo, s->level + p->lo, (size_t)n * sizeof(*s->level));
+	for (unsigned k = 1; (1 << k) <= n; k++) {
+		const int32_t *from = s->peak[k - 1];
+		int32_t *to = s->peak[k], half = 1 << (k - 1), end = p->hi - (1 << k) + 1, t = p->lo;
+
+		for (; t + LANES <= end; t += LANES)
+			*(loose_lanes *)(to + t) = larger(*(const loose_lanes *)(from + t), *(const loose_lanes *)(from + t + half));
+		for (; t < end; t++)
+			to[t] = max32(from[t], from[t + half]);
+	}
+}
+
+static int32_t highest(const struct px *s, int32_t from, int32_t end)
+{
+	unsigned k = 31u - (unsigned)__builtin_clz((unsigned)(end - from));
+
+	return max32(s->peak[k][from], s->peak[k][end - (1 << k)]);
 }
 
 /* Where each buffer can start at the lowest; a fixed one only at its level, the pieces of a group together. */
 static bool find_starts(struct px *s, const struct part *p)
 {
+	find_peaks(s, p);
 	for (uint32_t i = 0; i < p->count; i++) {
 		uint32_t x = s->set[p->start + i];
 		const struct px_buf *b = &s->buf[x];
-		int32_t start = highest(s->level, b->first, b->end);
+		int32_t start = highest(s, b->first, b->end);
 
 		if (b->at >= 0 && start > b->at)
 			return false;
@@ -57,33 +100,63 @@ static bool find_starts(struct px *s, const struct part *p)
 		if (x != group)
 			continue;
 		for (uint32_t m = group; m < group + s->buf[x].members; m++)
-			start = s->start[m] > start ? s->start[m] : start;
+			start = max32(s->start[m], start);
 		for (uint32_t m = group; m < group + s->buf[x].members; m++)
 			s->start[m] = start;
 	}
 	return true;
 }
 
-/* s->sorted gets the part's buffers by the lowest level each can start at: level in the upper half, buffer in the lower. */
+static bool later(const struct px *s, uint32_t a, uint32_t b)
+{
+	return s->start[a] != s->start[b] ? s->start[a] > s->start[b] : a > b;
+}
+
+/* The part's slice of s->set is kept by the lowest level each can start at: between nodes little changes there. */
 static void sort_by_start(struct px *s, const struct part *p)
 {
-	uint64_t *a = s->sorted, *b = s->sort_tmp;
+	uint32_t *a = s->set + p->start;
 
-	for (uint32_t i = 0; i < p->count; i++) {
-		uint32_t x = s->set[p->start + i];
+	for (uint32_t i = 1; i < p->count; i++) {
+		uint32_t x = a[i], k = i;
 
-		a[i] = (uint64_t)s->start[x] << 32 | x;
+		for (; k && later(s, a[k - 1], x); k--)
+			a[k] = a[k - 1];
+		a[k] = x;
 	}
-	for (uint32_t width = 1; width < p->count; width *= 2) {
-		for (uint32_t at = 0; at < p->count; at += 2 * width) {
-			uint32_t mid = at + width < p->count ? at + width : p->count;
-			uint32_t end = mid + width < p->count ? mid + width : p->count;
+}
 
-			for (uint32_t i = at, j = mid, k = at; k < end; k++)
-				b[k] = i < mid && (j == end || a[i] < a[j]) ? a[i++] : a[j++];
-		}
-		memcpy(a, b, p->count * sizeof(*a));
+struct stacked { lanes start, size, most, over; };
+
+/* Where the mask is 0, nothing changes. */
+static inline void stack_block(struct px *s, int32_t t, lanes mask, struct stacked *k)
+{
+	lanes *reach = (lanes *)(s->reach + t), *lowest = (lanes *)(s->lowest + t);
+	lanes start = k->start & mask, top = larger(*reach, start | (~mask & INT32_MIN)) + (k->size & mask);
+
+	*reach = top;
+	*lowest = smaller(*lowest, start | (~mask & INT32_MAX));
+	k->over |= (top > k->most) & mask;
+}
+
+/* One buffer over its sections. The first section that overflows, or -1. */
+static int32_t stack_up(struct px *s, const struct px_buf *b, int32_t start)
+{
+	const lanes zero = { 0 }, index = { 0, 1, 2, 3 };
+	struct stacked k = { zero + start, zero + b->size, zero + s->capacity, zero };
+	int32_t t = b->first & -LANES;
+	lanes mask = index + t >= zero + b->first;
+
+	for (; t + LANES < b->end; t += LANES) {
+		stack_block(s, t, mask, &k);
+		mask = ~zero;
 	}
+	stack_block(s, t, mask & (index + t < zero + b->end), &k);
+	if (!(k.over[0] | k.over[1] | k.over[2] | k.over[3]))
+		return -1;
+	for (t = b->first; s->reach[t] <= s->capacity;)
+		t++;
+	return t;
 }
 
 /*
@@ -93,25 +166,25 @@ static void sort_by_start(struct px *s, const struct part *p)
 static bool sweep(struct px *s, const struct part *p, bool *raised)
 {
 	*raised = false;
-	for (int32_t i = p->lo; i < p->hi; i++)
-		s->reach[i] = -1;
+	for (int32_t t = p->lo; t < p->hi; t++) {
+		s->reach[t] = -1;
+		s->lowest[t] = INT32_MAX;
+	}
 	for (uint32_t i = 0; i < p->count; i++) {
-		uint32_t x = (uint32_t)s->sorted[i];
-		const struct px_buf *b = &s->buf[x];
-		int32_t start = s->start[x];
+		uint32_t x = s->set[p->start + i];
+		int32_t over = stack_up(s, &s->buf[x], s->start[x]);
 
-		for (int32_t t = b->first; t < b->end; t++) {
-			if (s->reach[t] < 0 && start > s->level[t]) {
-				*raised = true;
-				if (!px_set_level(s, t, start, true))
-					return false;
-			}
-			s->reach[t] = (s->reach[t] > start ? s->reach[t] : start) + b->size;
-			if (s->reach[t] > s->capacity) {
-				s->weight[t] += 1;
-				return false;
-			}
-		}
+		if (over < 0)
+			continue;
+		s->weight[over] += 1;
+		return false;
+	}
+	for (int32_t t = p->lo; t < p->hi; t++) {
+		if (s->lowest[t] == INT32_MAX || s->lowest[t] <= s->level[t])
+			continue;
+		*raised = true;
+		if (!px_set_level(s, t, s->lowest[t], true))
+			return false;
 	}
 	return true;
 }

@@ -12,7 +12,7 @@
 #include <time.h>
 #include "plan_state.h"
 
-enum { LEARNED = 1 << 18, TRAIL = 1 << 20, STACK = 1 << 23, DEPTH = 8000 };
+enum { LEARNED = 1 << 18, TRAIL = 1 << 20, STACK = 1 << 23, DEPTH = 8000, ALIGN = 16 };
 
 static float draw(struct px *s)
 {
@@ -199,16 +199,22 @@ void px_destroy(struct px *s)
 	free(s->level);
 	free(s->waste);
 	free(s->trail);
-	free(s->sorted);
+	free(s->peak[0]);
 	free(s->stack);
 	free(s->seen);
 	free(s->weight);
 	free(s);
 }
 
+/* Arrays by section start where a vector may, and end with room for one. */
+static size_t stride(int32_t sections)
+{
+	return ((size_t)sections + ALIGN) & ~(size_t)(ALIGN - 1);
+}
+
 static void carve(struct px *s)
 {
-	size_t n = s->count, t = (size_t)s->sections + 1;
+	size_t n = s->count, t = stride(s->sections);
 
 	s->slot = s->set + n;
 	s->offset = (int32_t *)s->set + 2 * n;
@@ -217,14 +223,16 @@ static void carve(struct px *s)
 	s->total = s->level + 2 * t;
 	s->options = s->level + 3 * t;
 	s->run = s->level + 4 * t;
-	s->sort_tmp = s->sorted + n;
+	s->lowest = s->level + 5 * t;
+	for (unsigned k = 1; k < 32 && (1u << k) <= t; k++)
+		s->peak[k] = s->peak[0] + k * t;
 	s->taste = s->weight + t;
 }
 
 struct px *px_create(const struct px_buf *buf, size_t count, int32_t sections)
 {
 	struct px *s = calloc(1, sizeof(*s));
-	size_t t = (size_t)sections + 1, learned = 1 << 10;
+	size_t t = stride(sections), learned = 1 << 10;
 
 	if (!s)
 		return NULL;
@@ -239,26 +247,29 @@ struct px *px_create(const struct px_buf *buf, size_t count, int32_t sections)
 	s->stack_cap = STACK;
 	s->seen_mask = learned - 1;
 	s->set = calloc(4 * count + 1, sizeof(*s->set));
-	s->level = calloc(5 * t, sizeof(*s->level));
+	s->level = aligned_alloc(ALIGN * sizeof(*s->level), 6 * t * sizeof(*s->level));
 	s->waste = calloc(t, sizeof(*s->waste));
 	s->trail = malloc(s->trail_cap * sizeof(*s->trail));
-	s->sorted = calloc(2 * count + 1, sizeof(*s->sorted));
+	s->peak[0] = calloc(32 * t, sizeof(*s->peak[0]));
 	s->stack = malloc(s->stack_cap);
 	s->seen = calloc(learned, sizeof(*s->seen));
 	s->weight = calloc(t + count, sizeof(*s->weight));
-	if (!s->set || !s->level || !s->waste || !s->trail || !s->sorted || !s->stack || !s->seen || !s->weight) {
+	if (!s->set || !s->level || !s->waste || !s->trail || !s->peak[0] || !s->stack || !s->seen || !s->weight) {
 		px_destroy(s);
 		return NULL;
 	}
+	memset(s->level, 0, 6 * t * sizeof(*s->level));
 	carve(s);
 	return s;
 }
 
-/* What a run likes to place first: three of four large areas, the rest sizes or long lives; all but the first with noise. */
+/* What a run likes to place first, but for flush(): three of four large areas, the rest sizes or long lives; all but the first with noise. */
 static void choose_taste(struct px *s, uint64_t seed)
 {
-	float noise = seed ? 0.5f : 0;
+	static const float noises[] = { 0.2f, 0.5f, 1 };
+	float noise = seed ? noises[seed % 3] : 0;
 
+	s->flush = seed ? 1 : 0;
 	s->random = px_mix(seed);
 	for (uint32_t i = 0; i < s->count; i++) {
 		float size = log2f((float)s->buf[i].size + 1), time = log2f((float)(s->buf[i].end - s->buf[i].first) + 1);
@@ -280,6 +291,9 @@ enum px_result px_run(struct px *s, int32_t capacity, uint64_t seed, const struc
 	s->trail_len = s->stack_len = 0;
 	s->depth = 0;
 	choose_taste(s, seed);
+	s->backward = seed & 1;
+	for (int32_t t = 0; t < s->sections; t++)
+		s->weight[t] *= 0.7f;	/* what failed lately counts most */
 	memset(s->level, 0, ((size_t)s->sections + 1) * sizeof(*s->level));
 	memset(s->waste, 0, ((size_t)s->sections + 1) * sizeof(*s->waste));
 	for (uint32_t i = 0; i < s->count; i++)

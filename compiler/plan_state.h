@@ -15,6 +15,7 @@ struct px {
 	uint32_t count;
 	int32_t sections, capacity;
 	bool linked;			/* there are groups */
+	bool backward;			/* of sections that are equally good, the last */
 	/* the state */
 	uint32_t *set;			/* remaining buffers; each part owns a slice and may permute it */
 	int32_t *level;			/* by section */
@@ -26,7 +27,8 @@ struct px {
 	int32_t *start;			/* by buffer: the lowest level it can start at */
 	int32_t *reach;			/* by section: a bound on the level when all is placed */
 	int32_t *total, *options, *run;	/* by section */
-	uint64_t *sorted, *sort_tmp;
+	int32_t *lowest;		/* by section: the first start there */
+	int32_t *peak[32];		/* by section: highest levels of stretches */
 	uint32_t *slot;
 	/* a stack for what lives during a branch */
 	char *stack;
@@ -37,6 +39,7 @@ struct px {
 	float *weight;			/* by section: how often it was the reason of a failure */
 	/* this run */
 	float *taste;			/* by buffer: the order of choices */
+	float flush;			/* what leaning on walls adds to it */
 	uint64_t random, nodes;
 	const struct px_stop *stop;
 	unsigned depth;

@@ -98,7 +98,7 @@ int memplan_write_csv(const char *path, const struct memplan *m)
 
 /* ---- SVG: time goes to the right, addresses go up ---- */
 
-enum { WIDTH = 1280, HEIGHT = 800, LEFT = 110, RIGHT = 1160, TOP = 70, BOTTOM = 740 };
+enum { WIDTH = 1280, HEIGHT = 800, LEFT = 110, RIGHT = 1090, TOP = 70, BOTTOM = 740 };
 
 struct picture {
 	FILE *f;
@@ -144,14 +144,41 @@ static void svg_head(const struct picture *p, const struct memplan *m, const str
 				legend[i].class, LEFT + 170 * (int)i, LEFT + 24 + 170 * (int)i, legend[i].what);
 }
 
-/* The right margin's labels keep apart: the peak's above its line, the bound's below, the capacity's above that. */
-static void svg_level(const struct picture *p, const char *class, const char *what, uint64_t bytes, int shift)
-{
-	double y = y_of(p, bytes);
+struct level { const char *class, *what; uint64_t bytes; };
 
-	fprintf(p->f, "<line class=\"%s\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", class, LEFT - 6, RIGHT + 6, y, y);
-	fprintf(p->f, "<text x=\"%d\" y=\"%.1f\">%s</text><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%llu</text>\n", RIGHT + 10, y + 4 + shift,
-		what, LEFT - 10, y + 4 + shift, (unsigned long long)bytes);
+/* Lines from the lowest up, `last` is where the label below is: labels keep apart. */
+static void svg_levels(const struct picture *p, const struct level *level, unsigned n)
+{
+	double last = HEIGHT;
+
+	for (unsigned i = 0; i < n; i++) {
+		double y = y_of(p, level[i].bytes), label = y + 4 < last - 14 ? y + 4 : last - 14;
+
+		fprintf(p->f, "<line class=\"%s\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\">%s %llu</text>\n",
+			level[i].class, LEFT - 6, RIGHT + 6, y, y, RIGHT + 10, label, level[i].what, (unsigned long long)level[i].bytes);
+		last = label;
+	}
+}
+
+/* Levels that are equal share a line. */
+static void svg_results(const struct picture *p, const struct plan_result *r, uint64_t capacity)
+{
+	struct level level[3];
+	unsigned n = 0;
+
+	if (r->lower_bound != r->peak)
+		level[n++] = (struct level){ "bound", "lower bound", r->lower_bound };
+	if (capacity && capacity < r->peak) {
+		bool below = n && capacity < level[0].bytes;
+
+		level[n] = level[0];
+		level[below ? 0 : n] = (struct level){ "cap", "capacity", capacity };
+		n++;
+	}
+	level[n++] = (struct level){ "peak", r->lower_bound != r->peak ? "peak" : "peak = bound", r->peak };
+	if (capacity > r->peak)
+		level[n++] = (struct level){ "cap", "capacity", capacity };
+	svg_levels(p, level, n);
 }
 
 static void svg_axes(const struct picture *p)
@@ -164,8 +191,8 @@ static void svg_axes(const struct picture *p)
 			x, x, BOTTOM, BOTTOM + 5, x, BOTTOM + 19, (unsigned long long)t);
 	}
 	fprintf(p->f, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">time (steps)</text>\n", (LEFT + RIGHT) / 2, BOTTOM + 40);
-	fprintf(p->f, "<text transform=\"translate(16 %d) rotate(-90)\" text-anchor=\"middle\">address (bytes)</text>\n", (TOP + BOTTOM) / 2);
-	for (unsigned i = 0; i < 4; i++) {
+	fprintf(p->f, "<text transform=\"translate(20 %d) rotate(-90)\" text-anchor=\"middle\">address (bytes)</text>\n", (TOP + BOTTOM) / 2);
+	for (unsigned i = 0; i <= 4; i++) {
 		uint64_t at = p->top / 4 * i;
 
 		fprintf(p->f, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%llu</text>\n",
@@ -217,12 +244,7 @@ int memplan_write_svg(const char *path, const struct memplan *m, const struct pl
 	svg_axes(&p);
 	for (size_t i = 0; i < m->count; i++)
 		svg_buffer(&p, m, i);
-	if (capacity && capacity != r->peak)
-		svg_level(&p, "cap", "capacity", capacity, capacity > r->peak ? -8 : 8);
-	if (r->lower_bound != r->peak)
-		svg_level(&p, "bound", "lower bound", r->lower_bound, capacity && capacity < r->peak && capacity > r->lower_bound ? 20 : 8);
-	svg_level(&p, "peak", r->lower_bound == r->peak ? capacity == r->peak ? "peak = bound = cap." : "peak = lower bound" :
-		  capacity == r->peak ? "peak = capacity" : "peak", r->peak, capacity > r->peak ? 4 : -2);
+	svg_results(&p, r, capacity);
 	fputs("</svg>\n", o.f);
 	return memplan_close(path, &o);
 }

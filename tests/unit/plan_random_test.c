@@ -251,11 +251,45 @@ static void the_validator_agrees_with_a_naive_one(void **state)
 	assert_true(refused > problems() / 20);
 }
 
+/* Large enough for plans to be repaired, and too hard to be placed at once. */
+static void repaired_plans_are_valid(void **state)
+{
+	enum { MANY = 160, REPAIRED = 24 };
+	static const struct plan_limits limits = { .nodes = 8000 };
+	unsigned better = 0;
+
+	(void)state;
+	for (unsigned k = 0; k < REPAIRED; k++) {
+		static struct plan_buf buf[MANY];
+		struct plan_problem greedy = { .buf = buf, .count = MANY };
+		struct plan_result r;
+		uint64_t seed = k + 1, peak;
+
+		for (size_t i = 0; i < MANY; i++) {
+			uint32_t first = rnd(&seed, 100), align = 1u << (k % 3 ? 0 : rnd(&seed, 5));
+
+			buf[i] = (struct plan_buf){ .first = first, .last = first + rnd(&seed, 20) * rnd(&seed, 3), .align = align };
+			buf[i].size = 1 + rnd(&seed, 60) * rnd(&seed, 60);
+			buf[i].fixed = k % 4 == 1 && i < 6;
+			buf[i].at = buf[i].fixed ? 4096 * i : 0;
+			buf[i].alias = k % 4 == 2 && !rnd(&seed, 3) ? 1 + rnd(&seed, 20) : 0;
+		}
+		assert_int_equal(plan_solve(&greedy, &peak), 0);
+		assert_int_equal(plan_exact(buf, MANY, 0, &limits, &r), 0);
+		assert_true(is_valid(buf, MANY, r.peak));
+		assert_true(r.peak <= peak);
+		better += r.peak < peak;
+	}
+	print_message("  %u problems, %u better than greedy\n", REPAIRED, better);
+	assert_true(better >= REPAIRED / 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plans_are_valid_and_optimal_when_they_say_so),
 		cmocka_unit_test(greedy_plans_are_valid),
+		cmocka_unit_test(repaired_plans_are_valid),
 		cmocka_unit_test(the_validator_agrees_with_a_naive_one),
 	};
 
