@@ -103,4 +103,12 @@ int mica_onnx_data_read(const char *path, struct mica_onnx_data *out, struct mic
 void mica_onnx_data_free(struct mica_onnx_data *d);
 const char *mica_onnx_type_name(int type);
 
+/* The ONNX operators that compile, sorted; Constant is not among them (the importer takes it). Returns their number, at most max. */
+struct mica_operator {
+	const char *type;
+	const char *where;		/* what does the work */
+	unsigned since;			/* the opset that introduced it, 7 for older ones */
+};
+unsigned mica_operators(struct mica_operator *list, unsigned max);
+
 #endif /* MICA_COMPILER_H */

@@ -1,21 +1,100 @@
 // SPDX-License-Identifier: MIT
-/* The table of ONNX operators, put together from its parts. */
+/* The table of ONNX operators, put together from its parts, and the list of them for the user. */
+#include <stdlib.h>
 #include <string.h>
 #include "onnx.h"
 
+static const struct {
+	const struct onnx_def *ops;
+	const char *where; /* the part of the machine that does the work */
+} parts[] = {
+	{ onnx_elementwise_ops, "vector engine, tables in 8-bit formats" },
+	{ onnx_window_ops, "vector engine" },
+	{ onnx_matrix_ops, "vector engine" },
+	{ onnx_shape_ops, "memory: moved, or nothing at all" },
+	{ onnx_move_ops, "memory: moved, or nothing at all" },
+	{ onnx_quant_ops, "conversions inside other operators" },
+	{ onnx_math_ops, "vector engine, several steps in f32" },
+	{ onnx_select_ops, "vector engine, several steps in f32" },
+	{ onnx_loss_ops, "vector engine, several steps in f32" },
+	{ onnx_rnn_ops, "matrix engine, unrolled; gates on the vector engine" },
+	{ onnx_einsum_ops, "matrix engine" },
+	{ onnx_qlinear_ops, "matrix engine" },
+	{ onnx_signal_ops, "matrix engine in f32" },
+	{ onnx_spatial_ops, "vector engine, several steps in f32" },
+};
+
 const struct onnx_def *onnx_find(const char *type)
 {
-	static const struct onnx_def *const parts[] = {
-		onnx_elementwise_ops, onnx_window_ops, onnx_matrix_ops,
-		onnx_shape_ops,	      onnx_move_ops,   onnx_quant_ops,
-		onnx_math_ops,	      onnx_select_ops, onnx_loss_ops,
-		onnx_rnn_ops,	      onnx_einsum_ops, onnx_qlinear_ops,
-		onnx_signal_ops,      onnx_spatial_ops,
-	};
-
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
-		for (const struct onnx_def *d = parts[i]; d->type; d++)
+		for (const struct onnx_def *d = parts[i].ops; d->type; d++)
 			if (!strcmp(d->type, type))
 				return d;
 	return NULL;
+}
+
+/* Opsets that introduced operators, where that was after the first that is supported. */
+static unsigned since(const char *type)
+{
+	static const struct {
+		unsigned opset;
+		const char *types;
+	} news[] = {
+		{ 8, " Expand " },
+		{ 9, " Sinh Cosh Asinh Acosh Atanh Erf Sign Where Shrink IsNaN OneHot EyeLike Compress "
+		     "ConstantOfShape NonZero MeanVarianceNormalization " },
+		{ 10, " Mod Resize ThresholdedRelu IsInf ReverseSequence ConvInteger MatMulInteger "
+		      "QLinearConv QLinearMatMul QuantizeLinear DequantizeLinear " },
+		{ 11, " BitShift CumSum Det DynamicQuantizeLinear Range Round " },
+		{ 12, " Celu Einsum GreaterOrEqual LessOrEqual NegativeLogLikelihoodLoss "
+		      "SoftmaxCrossEntropyLoss " },
+		{ 14, " HardSwish Trilu " },
+		{ 15, " CastLike " },
+		{ 17, " LayerNormalization BlackmanWindow HammingWindow HannWindow MelWeightMatrix DFT "
+		      "STFT " },
+		{ 18, " GroupNormalization Mish BitwiseAnd BitwiseOr BitwiseXor BitwiseNot Col2Im "
+		      "CenterCropPad " },
+		{ 20, " Gelu AffineGrid " },
+		{ 24, " Swish " },
+	};
+	char word[64];
+
+	snprintf(word, sizeof(word), " %.60s ", type);
+	for (size_t i = 0; i < ARRAY_LEN(news); i++)
+		if (strstr(news[i].types, word))
+			return news[i].opset;
+	return 7;
+}
+
+static const char *where(const struct onnx_def *d, const char *usual)
+{
+	static const char *const products[] = { "Conv", "ConvTranspose", "Gemm", "MatMul" };
+
+	for (size_t i = 0; i < ARRAY_LEN(products); i++)
+		if (!strcmp(d->type, products[i]))
+			return "matrix engine";
+	return d->canon ? usual : "constants only, at compile time";
+}
+
+static int by_type(const void *a, const void *b)
+{
+	return strcmp(((const struct mica_operator *)a)->type,
+		      ((const struct mica_operator *)b)->type);
+}
+
+unsigned mica_operators(struct mica_operator *list, unsigned max)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		for (const struct onnx_def *d = parts[i].ops; d->type; d++) {
+			if ((!d->canon && !d->fold) || n == max)
+				continue; /* known in order to be refused */
+			list[n].type = d->type;
+			list[n].since = since(d->type);
+			list[n++].where = where(d, parts[i].where);
+		}
+	}
+	qsort(list, n, sizeof(*list), by_type);
+	return n;
 }

@@ -93,6 +93,12 @@ struct ir_value *build_conv_of(struct build *b, struct ir_op *op, struct ir_valu
 	struct ir_value *in[3] = { x, w, bias ? const_f32(b->g, bias) : NULL };
 	struct window win;
 
+	if (!w->data) {
+		onnx_fail(b->g, op, MICA_ERR_UNSUPPORTED,
+			  "the weights or their zero point are computed at run time; they must be "
+			  "constants: freeze the model before exporting");
+		return NULL;
+	}
 	if (window_read(b->g, op, x, w->dim + 2, &win))
 		return NULL;
 	if (x->rank == 5) {

@@ -85,6 +85,31 @@ static int machine_info(bool json)
 	return 0;
 }
 
+/* ---- operators ---- */
+
+static int operators_info(bool json)
+{
+	static struct mica_operator list[512];
+	unsigned n = mica_operators(list, 512);
+	json_object *all = json_object_new_array();
+
+	for (unsigned i = 0; i < n; i++) {
+		json_object *o = json_object_new_object();
+
+		json_object_object_add(o, "type", json_object_new_string(list[i].type));
+		json_object_object_add(o, "since_opset", json_object_new_int((int)list[i].since));
+		json_object_object_add(o, "where", json_object_new_string(list[i].where));
+		json_object_array_add(all, o);
+		if (!json)
+			printf("%-28s opset %2u..  %s\n", list[i].type, list[i].since, list[i].where);
+	}
+	if (json)
+		return json_print(all);
+	json_object_put(all);
+	printf("%u operators, and Constant; docs/compiler.md has their limits\n", n);
+	return 0;
+}
+
 /* ---- a model ---- */
 
 static json_object *tensor_json(const struct mica_tensor_info *t)
@@ -165,25 +190,32 @@ static int model_info(const char *path, bool json)
 static int run(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "json", no_argument, NULL, OPT_JSON }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "json", no_argument, NULL, OPT_JSON }, { "operators", no_argument, NULL, 'o' },
+		{ "help", no_argument, NULL, 'h' }, { 0 },
 	};
-	bool json = false;
+	bool json = false, operators = false;
 	int c;
 
 	while ((c = cli_getopt(argc, argv, options)) != -1) {
 		if (c == 'h')
 			return cli_usage(&cmd_info);
-		if (c != OPT_JSON)
+		if (c != OPT_JSON && c != 'o')
 			return MICA_ERR_USAGE;
-		json = true;
+		json = json || c == OPT_JSON;
+		operators = operators || c == 'o';
 	}
 	if (argc - optind > 1)
 		return cli_fail(MICA_ERR_USAGE, "one MODEL.mica at most is expected, found also '%s'", argv[optind + 1]);
+	if (operators && optind < argc)
+		return cli_fail(MICA_ERR_USAGE, "--operators takes no model, found '%s'", argv[optind]);
+	if (operators)
+		return operators_info(json);
 	return optind < argc ? model_info(argv[optind], json) : machine_info(json);
 }
 
 const struct command cmd_info = {
 	"info", "devices, CPU and version, or what a model needs", run,
-	"[MODEL.mica] [--json]\n\n"
-	"Without a model: version, CPU kernels, MICA devices. With one: its format, sizes, inputs and outputs.\n",
+	"[MODEL.mica | --operators] [--json]\n\n"
+	"Without a model: version, CPU kernels, MICA devices. With one: its format, sizes, inputs and outputs.\n"
+	"--operators: the ONNX operators that compile, since which opset, and what does the work.\n",
 };
