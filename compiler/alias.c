@@ -301,6 +301,49 @@ static bool all_apart(struct aliasing *a)
 	return true;
 }
 
+/* ---- host steps read and write whole, dense values ---- */
+
+static bool is_dense(const struct aliasing *a, const struct ir_value *v)
+{
+	int64_t stride[IR_MAX_RANK];
+
+	be_dense(v, v->dim, stride);
+	for (unsigned d = 0; d < v->rank; d++)
+		if (v->dim[d] > 1 && val(a, v)->rel.stride[d] != stride[d])
+			return false;
+	return true;
+}
+
+/* Takes away the edge that gave v its strides. */
+static bool bar_edge_of(struct aliasing *a, const struct ir_value *v)
+{
+	struct edge e = a->by[v->id];
+
+	if (!e.s)
+		return false;
+	if (e.s->in_place[e.operand])
+		e.s->bar_place[e.operand] = true;
+	else
+		e.s->bar_view = true;
+	return true;
+}
+
+static bool hosts_dense(struct aliasing *a)
+{
+	for (unsigned i = 0; i < a->b->steps; i++) {
+		const struct ir_op *op = a->b->step[i].op;
+
+		if (op->kind != IR_HOST)
+			continue;
+		if (!is_dense(a, op->out[0]) && bar_edge_of(a, op->out[0]))
+			return false;
+		for (unsigned k = 0; k < op->ins; k++)
+			if (!is_dense(a, op->in[k]) && bar_edge_of(a, op->in[k]))
+				return false;
+	}
+	return true;
+}
+
 /* ---- buffers ---- */
 
 static void make_buffers(struct aliasing *a)
@@ -357,10 +400,10 @@ int be_alias(struct be_state *b)
 
 			if (s->op->kind == IR_CONCAT || s->op->kind == IR_PAD)
 				try_places(&a, s, i);
-			else if (be_is_move(s->op))
+			else if (be_is_move(s->op) && s->op->kind != IR_HOST)
 				try_view(&a, s);
 		}
-	} while (!lay_out(&a) || !all_apart(&a));
+	} while (!lay_out(&a) || !all_apart(&a) || !hosts_dense(&a));
 	make_buffers(&a);
 	free(a.by);
 	free(a.kind);

@@ -74,6 +74,8 @@ void be_state_fini(struct be_state *b)
 		free(b->step[i].bar_place);
 	}
 	free(b->step);
+	free(b->phase);
+	free(b->host);
 	free(b->value);
 	free(b->buf);
 	be_blob_fini(&b->blob);
@@ -94,6 +96,27 @@ static int check_options(struct ir_graph *g, const struct mica_compile_options *
 
 /* ---- the result ---- */
 
+/* Where the streams of each phase begin, in bytes. */
+static void measure_phases(struct mica_compiled *c, unsigned core)
+{
+	const struct be_packets *p = be_emit_stream(c->state.emit, core);
+	unsigned k = 0;
+	size_t at = 0;
+
+	for (unsigned ph = 0; ph < c->state.phases; ph++) {
+		for (; k < c->state.phase[ph].packets[core]; k++)
+			at += (size_t)p->pkt[k].hdr.units * MICA_PKT_ALIGN;
+		c->state.phase[ph].at[core] = at;
+	}
+}
+
+size_t be_phase_size(const struct mica_compiled *c, unsigned phase, unsigned core)
+{
+	size_t end = phase + 1 < c->state.phases ? c->state.phase[phase + 1].at[core] : c->stream_size[core];
+
+	return end - c->state.phase[phase].at[core];
+}
+
 static void serialize(struct mica_compiled *c)
 {
 	for (unsigned i = 0; i < c->cores; i++) {
@@ -102,7 +125,7 @@ static void serialize(struct mica_compiled *c)
 
 		for (unsigned k = 0; k < p->count; k++)
 			size += (size_t)p->pkt[k].hdr.units * MICA_PKT_ALIGN;
-		c->stream[i] = aligned_alloc(MICA_PKT_ALIGN, size);
+		c->stream[i] = aligned_alloc(MICA_PKT_ALIGN, size ? size : MICA_PKT_ALIGN);
 		if (!c->stream[i])
 			abort();
 		c->stream_size[i] = size;
@@ -112,10 +135,16 @@ static void serialize(struct mica_compiled *c)
 			size += (size_t)p->pkt[k].hdr.units * MICA_PKT_ALIGN;
 		}
 		c->packets += p->count;
+		measure_phases(c, i);
 	}
 }
 
 void mica_compiled_job(const struct mica_compiled *c, struct mica_job *job)
+{
+	mica_compiled_phase(c, 0, job);
+}
+
+void mica_compiled_phase(const struct mica_compiled *c, unsigned phase, struct mica_job *job)
 {
 	memset(job, 0, sizeof(*job));
 	job->cores = c->cores;
@@ -123,8 +152,8 @@ void mica_compiled_job(const struct mica_compiled *c, struct mica_job *job)
 	job->lim.cores = c->cores;
 	job->lim.segments = MICA_SEG_IO + c->g->inputs + c->g->outputs;
 	for (unsigned i = 0; i < c->cores; i++) {
-		job->stream[i] = c->stream[i];
-		job->stream_size[i] = c->stream_size[i];
+		job->stream[i] = c->stream[i] + c->state.phase[phase].at[i];
+		job->stream_size[i] = be_phase_size(c, phase, i);
 	}
 	job->lim.seg_size[MICA_SEG_WEIGHTS] = c->state.blob.size;
 	job->lim.seg_size[MICA_SEG_ARENA] = c->arena_size;
@@ -192,7 +221,9 @@ int mica_backend_compile(struct ir_graph *g, const struct mica_compile_options *
 		return ret;
 	be_baselines(g, o->format, &c->memory.base);
 	name_outputs(c);
+	ir_group_host(g);
 	ret = be_lower_peak(g, o, &c->memory);
+	ir_group_host(g);
 	if (!ret)
 		ret = compile_streams(g, o, c);
 	if (!ret)

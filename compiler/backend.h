@@ -149,6 +149,14 @@ struct be_step {
 	struct be_tiling t;
 };
 
+/* A job, then host steps. Streams of all phases stand one behind the other, each with its END. */
+struct be_phase {
+	bool device;			/* there is a job */
+	unsigned packets[MICA_MAX_CORES];	/* in front of it */
+	size_t at[MICA_MAX_CORES];	/* bytes in front of it */
+	unsigned host, hosts;		/* first and number, in be_state.host */
+};
+
 struct be_state {
 	struct ir_graph *g;
 	const struct mica_compile_options *o;
@@ -161,6 +169,10 @@ struct be_state {
 	struct be_buf *buf;
 	unsigned bufs;
 	struct be_blob blob;
+	struct mica_host_step *host;
+	unsigned hosts;
+	struct be_phase *phase;
+	unsigned phases;
 	uint64_t arena_size, arena_lower, arena_no_reuse, lmem_peak, lmem_lower;
 	struct be_emit *emit;
 };
@@ -200,6 +212,7 @@ void be_emit_free(struct be_emit *e);
 void be_emit_step(struct be_emit *e, struct be_packets *core);
 /* A place where LMEM is dead. */
 void be_emit_checkpoint(struct be_emit *e, unsigned layer);
+/* The end of a stream; another may follow. */
 void be_emit_end(struct be_emit *e, unsigned layer);
 const struct be_packets *be_emit_stream(const struct be_emit *e, unsigned core);
 
@@ -241,8 +254,11 @@ struct mica_compiled {
 /* Device dialect -> streams, verified. The graph may get copies in front of its outputs. 0 or -code. */
 int mica_backend_compile(struct ir_graph *g, const struct mica_compile_options *o, struct mica_compiled *c);
 void mica_compiled_fini(struct mica_compiled *c);
-/* The job of a compiled model: streams, limits and segment sizes; memory is the caller's. */
+/* The first job of a compiled model: streams, limits and segment sizes; memory is the caller's. */
 void mica_compiled_job(const struct mica_compiled *c, struct mica_job *job);
+/* The same for the job of a phase. */
+void mica_compiled_phase(const struct mica_compiled *c, unsigned phase, struct mica_job *job);
+size_t be_phase_size(const struct mica_compiled *c, unsigned phase, unsigned core);	/* bytes of its stream */
 
 /* verify_stream.c: 0, or -MICA_ERR_INTERNAL with what is wrong. */
 int be_verify(const struct mica_compiled *c, struct mica_err *err);

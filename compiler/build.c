@@ -292,6 +292,15 @@ struct ir_value *build_pad(struct build *b, struct ir_value *x, const int64_t *f
 	return op->out[0];
 }
 
+struct ir_op *build_host(struct build *b, enum mica_host_op host, struct ir_value *const *in, unsigned ins, unsigned rank,
+			 const int64_t *dim)
+{
+	struct ir_op *op = build_op(b, IR_HOST, in, ins, rank, dim);
+
+	op->a.host = host;
+	return op;
+}
+
 void build_becomes(struct ir_graph *g, struct ir_value *old, struct ir_value *v)
 {
 	bool fresh = v->id > old->id && !v->is_output && !v->data;

@@ -89,18 +89,98 @@ static void add_layers(struct metadata *md)
 	}
 }
 
-static void add_streams(struct metadata *md)
+static Mica__Stream **streams(struct metadata *md, unsigned phase)
 {
 	const struct mica_compiled *c = md->c;
+	Mica__Stream **list = fresh(md, c->cores, sizeof(*list));
 
-	md->m.n_streams = c->cores;
-	md->m.streams = fresh(md, c->cores, sizeof(*md->m.streams));
 	for (unsigned i = 0; i < c->cores; i++) {
-		Mica__Stream *s = md->m.streams[i] = fresh(md, 1, sizeof(*s));
+		Mica__Stream *s = list[i] = fresh(md, 1, sizeof(*s));
 
 		mica__stream__init(s);
-		s->commands.len = c->stream_size[i];
-		s->commands.data = c->stream[i];
+		s->commands.len = be_phase_size(c, phase, i);
+		s->commands.data = c->stream[i] + c->state.phase[phase].at[i];
+	}
+	return list;
+}
+
+static Mica__HostTensor *host_tensor(struct metadata *md, const struct mica_host_tensor *from)
+{
+	Mica__HostTensor *t = fresh(md, 1, sizeof(*t));
+
+	mica__host_tensor__init(t);
+	t->dtype = from->dtype;
+	t->n_dims = from->rank;
+	t->dims = fresh(md, from->rank, sizeof(*t->dims));
+	memcpy(t->dims, from->dim, from->rank * sizeof(*t->dims));
+	t->address = from->addr;
+	return t;
+}
+
+static Mica__HostStep *host_step(struct metadata *md, const struct mica_host_step *from)
+{
+	Mica__HostStep *s = fresh(md, 1, sizeof(*s));
+
+	mica__host_step__init(s);
+	s->op = from->op;
+	s->layer = from->layer;
+	s->n_operands = from->ins;
+	s->operands = fresh(md, from->ins, sizeof(*s->operands));
+	for (unsigned i = 0; i < from->ins; i++)
+		s->operands[i] = host_tensor(md, &from->in[i]);
+	s->result = host_tensor(md, &from->out);
+	s->ints = (int64_t *)from->ints;
+	s->floats = (float *)from->floats;
+	for (unsigned i = 0; i < MICA_HOST_INTS; i++)
+		s->n_ints = from->ints[i] ? i + 1 : s->n_ints;
+	for (unsigned i = 0; i < MICA_HOST_FLOATS; i++)
+		s->n_floats = from->floats[i] != 0 ? i + 1 : s->n_floats;
+	return s;
+}
+
+static void add_phases(struct metadata *md)
+{
+	const struct be_state *b = &md->c->state;
+
+	md->m.cores = md->c->cores;
+	md->m.n_phases = b->phases;
+	md->m.phases = fresh(md, b->phases, sizeof(*md->m.phases));
+	for (unsigned k = 0; k < b->phases; k++) {
+		Mica__Phase *p = md->m.phases[k] = fresh(md, 1, sizeof(*p));
+
+		mica__phase__init(p);
+		p->n_streams = b->phase[k].device ? md->c->cores : 0;
+		p->streams = p->n_streams ? streams(md, k) : NULL;
+		p->n_host = b->phase[k].hosts;
+		p->host = fresh(md, p->n_host, sizeof(*p->host));
+		for (unsigned i = 0; i < p->n_host; i++)
+			p->host[i] = host_step(md, &b->host[b->phase[k].host + i]);
+	}
+}
+
+static void add_streams(struct metadata *md)
+{
+	if (md->c->state.hosts) {
+		add_phases(md);
+		return;
+	}
+	md->m.n_streams = md->c->cores;
+	md->m.streams = streams(md, 0);
+}
+
+/* Outputs that a host step with a count writes. */
+static void add_counters(struct metadata *md)
+{
+	const struct be_state *b = &md->c->state;
+
+	for (unsigned i = 0; i < b->hosts; i++) {
+		int axis = mica_host_counted_axis(b->host[i].op, b->host[i].ints);
+		unsigned seg = MICA_ADDR_SEG(b->host[i].out.addr);
+
+		if (axis < 0 || seg < MICA_SEG_IO + md->c->g->inputs)
+			continue;
+		md->m.outputs[seg - MICA_SEG_IO - md->c->g->inputs]->counted_axis = (uint32_t)axis + 1;
+		md->m.outputs[seg - MICA_SEG_IO - md->c->g->inputs]->counter = i;
 	}
 }
 
@@ -218,6 +298,7 @@ static void fill(struct metadata *md, const struct mica_compile_options *o)
 	add_tensors(md);
 	add_layers(md);
 	add_streams(md);
+	add_counters(md);
 	add_plan(md);
 	if (o->sidecar)
 		md->m.sidecar = own(md, ir_strdup(o->sidecar));
@@ -246,7 +327,7 @@ static int write_all(int fd, const void *data, size_t size)
 static int write_parts(int fd, const struct mica_compiled *c, const uint8_t *meta, size_t meta_size)
 {
 	static const uint8_t zero[MICA_PKT_ALIGN];
-	struct mica_model_header h = { .magic = MICA_MODEL_MAGIC, .version = MICA_MODEL_VERSION, .header_size = sizeof(h) };
+	struct mica_model_header h = { .magic = MICA_MODEL_MAGIC, .version = c->state.hosts ? MICA_MODEL_VERSION : 1, .header_size = sizeof(h) };
 	int ret;
 
 	h.meta_size = meta_size;

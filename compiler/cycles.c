@@ -4,8 +4,8 @@
 #include <string.h>
 #include "backend.h"
 
-/* Feeds one core's packets up to its next barrier (or its end) to the timeline. */
-static int run_to_barrier(const struct mica_compiled *c, unsigned core, size_t *at, struct mica_timeline *t, bool *end)
+/* Feeds one core's packets up to its next barrier (or the end of a phase, which is one) to the timeline. */
+static int run_to_barrier(const struct mica_compiled *c, unsigned core, size_t *at, struct mica_timeline *t)
 {
 	while (*at < c->stream_size[core]) {
 		const union mica_pkt *p = (const union mica_pkt *)(c->stream[core] + *at);
@@ -13,9 +13,8 @@ static int run_to_barrier(const struct mica_compiled *c, unsigned core, size_t *
 		*at += (size_t)p->hdr.units * MICA_PKT_ALIGN;
 		if (mica_timeline_packet(t, p))
 			return -1;
-		if (p->hdr.opcode == MICA_OP_BARRIER)
+		if (p->hdr.opcode == MICA_OP_BARRIER || p->hdr.opcode == MICA_OP_END)
 			return 0;
-		*end = p->hdr.opcode == MICA_OP_END;
 	}
 	return 0;
 }
@@ -24,7 +23,7 @@ int be_cycles(const struct mica_compiled *c, struct mica_job_stats *stats, struc
 {
 	struct mica_timeline time[MICA_MAX_CORES], *t[MICA_MAX_CORES];
 	size_t at[MICA_MAX_CORES] = { 0 };
-	bool end = false;
+	bool end = !c->stream_size[0];
 	int ret = 0;
 
 	for (unsigned i = 0; i < c->cores; i++) {
@@ -35,9 +34,10 @@ int be_cycles(const struct mica_compiled *c, struct mica_job_stats *stats, struc
 		uint64_t when = 0;
 
 		for (unsigned i = 0; i < c->cores && !ret; i++) {
-			ret = run_to_barrier(c, i, &at[i], t[i], &end);
+			ret = run_to_barrier(c, i, &at[i], t[i]);
 			when = mica_timeline_drain(t[i]) > when ? mica_timeline_drain(t[i]) : when;
 		}
+		end = at[0] >= c->stream_size[0];
 		for (unsigned i = 0; i < c->cores && !end; i++)
 			mica_timeline_barrier(t[i], when);
 	}

@@ -326,6 +326,15 @@ static void append(struct core_log *c, const union mica_pkt *p, unsigned core)
 	}
 }
 
+/* Nothing is known of what was before: everything is complete. */
+static void forget(struct core_log *c)
+{
+	for (unsigned i = 0; i < MICA_ENGINE_COUNT; i++) {
+		c->engine[i].count = 0;
+		c->engine[i].accesses = 0;
+	}
+}
+
 static void barrier(struct be_emit *e, unsigned layer, uint32_t flags)
 {
 	e->barriers++;
@@ -334,10 +343,7 @@ static void barrier(struct be_emit *e, unsigned layer, uint32_t flags)
 
 		p->flags = flags;
 		p->id = e->barriers;
-		for (unsigned i = 0; i < MICA_ENGINE_COUNT; i++) {
-			e->core[c].engine[i].count = 0;
-			e->core[c].engine[i].accesses = 0;
-		}
+		forget(&e->core[c]);
 	}
 }
 
@@ -378,6 +384,8 @@ void be_emit_checkpoint(struct be_emit *e, unsigned layer)
 
 void be_emit_end(struct be_emit *e, unsigned layer)
 {
-	for (unsigned c = 0; c < e->cores; c++)
+	for (unsigned c = 0; c < e->cores; c++) {
 		be_packet(&e->core[c].stream, MICA_OP_END, layer);
+		forget(&e->core[c]);
+	}
 }

@@ -45,6 +45,8 @@ struct ir_value *build_slice1(struct build *b, struct ir_value *x, unsigned axis
 struct ir_value *build_concat(struct build *b, struct ir_value *const *in, unsigned ins, unsigned axis);
 struct ir_value *build_expand(struct build *b, struct ir_value *x, unsigned rank, const int64_t *dim);
 struct ir_value *build_pad(struct build *b, struct ir_value *x, const int64_t *front, const int64_t *behind, float value);
+/* A host step on f32 operands; attributes are set in its a.host_int and a.host_float. */
+struct ir_op *build_host(struct build *b, enum mica_host_op host, struct ir_value *const *in, unsigned ins, unsigned rank, const int64_t *dim);
 /* All uses of old go to v, which takes its name as well when it has just been built. */
 void build_becomes(struct ir_graph *g, struct ir_value *old, struct ir_value *v);
 
@@ -58,6 +60,10 @@ float const_scalar(const struct ir_value *v, bool *ok);	/* every element is equa
 
 /* ---- unfused.c ---- */
 void ir_note_unfused(struct ir_graph *g);	/* remembers the nodes' results while they are still there */
+
+/* ---- host.c ---- */
+void ir_host_step(const struct ir_op *op, struct mica_host_step *s);	/* without addresses; types are what they will be: f32 */
+void ir_group_host(struct ir_graph *g);	/* brings host steps together, so that there are few phases */
 
 /* ---- pass_cleanup.c ---- */
 void ir_sweep(struct ir_graph *g);	/* removes dead operators and constants */

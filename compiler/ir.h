@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include "compiler.h"
+#include "host.h"
 
 #define IR_MAX_RANK 8
 
@@ -22,7 +23,8 @@ enum ir_dtype_ext { IR_I64 = 32, IR_F64 = 33, IR_BOOL = 34, IR_F16 = 35, IR_I16 
 	K(ONNX, onnx)			/* an operator as imported, not yet rewritten; `onnx` names it. Gone after `canonicalize` */ \
 	K(CONV, conv) K(MATMUL, matmul) K(BINARY, binary) K(WHERE, where) K(UNARY, unary) K(LUT, lut) K(POOL, pool) \
 	K(RESIZE, resize) K(REDUCE, reduce) K(SOFTMAX, softmax) K(NORM, norm) K(CONCAT, concat) K(SLICE, slice) \
-	K(TRANSPOSE, transpose) K(RESHAPE, reshape) K(PAD, pad) K(EXPAND, expand) K(BATCHNORM, batchnorm) K(CONVT, convt)
+	K(TRANSPOSE, transpose) K(RESHAPE, reshape) K(PAD, pad) K(EXPAND, expand) K(BATCHNORM, batchnorm) K(CONVT, convt) \
+	K(HOST, host)			/* runs in libmica between two jobs: mica/host.def */
 enum ir_kind {
 #define K(UP, low) IR_##UP,
 	IR_KINDS(K)
@@ -52,6 +54,7 @@ struct ir_value {
 
 	void *data;			/* constant: dense codes in dim order; else NULL */
 	bool is_input, is_output;
+	bool exact;			/* an input of integers: no format but f32 may hold it */
 	struct ir_op *def;		/* NULL for inputs and constants */
 	struct ir_op **use;		/* one entry per operand slot that reads it (an op may stand twice) */
 	unsigned uses, use_cap;
@@ -81,6 +84,9 @@ struct ir_attr {
 	float eps;			/* NORM */
 	bool trans_a, trans_b;		/* MATMUL */
 	enum mica_resize resize;
+	enum mica_host_op host;		/* HOST; its attributes: */
+	int64_t host_int[MICA_HOST_INTS];
+	float host_float[MICA_HOST_FLOATS];
 	struct mica_resize_tap *taps_h, *taps_w;	/* RESIZE: out_h and out_w entries, owned by the op */
 };
 
@@ -140,6 +146,7 @@ struct ir_graph {
  *  - POOL, RESIZE: [n,h,w,c].  REDUCE: rank <= 4.  SOFTMAX, NORM: over the last axis, rank <= 4; NORM in[1] gamma, in[2] beta f32 constants or NULL.
  *  - CONCAT, SLICE, TRANSPOSE, RESHAPE, PAD, EXPAND (broadcast copy) move codes: dtype, scale and zero of in and out are equal.
  *    RESHAPE is free (dense row-major order is kept). TRANSPOSE and RESHAPE up to rank 6.
+ *  - HOST: operands and result are f32 in the ONNX order, dense.
  *  - graph inputs and outputs keep the ONNX order of dims; TRANSPOSE ops stand where the layout changes.
  *  - values are dense row-major in their own dim order; where they live is the backend's choice.
  */

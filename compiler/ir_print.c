@@ -121,6 +121,20 @@ static const char *const resize_names[] = { MICA_RESIZES(N)
 #undef N
 };
 
+static void print_host(FILE *f, const struct ir_attr *a)
+{
+	unsigned last = 0;
+
+	fprintf(f, " %s", mica_host_name(a->host));
+	for (unsigned i = 0; i < MICA_HOST_INTS; i++)
+		last = a->host_int[i] ? i + 1 : last;
+	if (last)
+		print_list(f, "ints", a->host_int, last);
+	for (unsigned i = 0; i < MICA_HOST_FLOATS; i++)
+		if (a->host_float[i] != 0)
+			fprintf(f, " f%u=%.6g", i, (double)a->host_float[i]);
+}
+
 static void print_attr(FILE *f, const struct ir_op *op)
 {
 	const struct ir_attr *a = &op->a;
@@ -167,6 +181,9 @@ static void print_attr(FILE *f, const struct ir_op *op)
 		print_list(f, "front", a->start, rank);
 		print_list(f, "behind", a->end, rank);
 		fprintf(f, " value=%.6g", a->pad_value);
+		break;
+	case IR_HOST:
+		print_host(f, a);
 		break;
 	case IR_TRANSPOSE:
 		fputs(" perm=", f);

@@ -227,6 +227,19 @@ static int check_lut(struct verify *c, const struct ir_op *op)
 	return 0;
 }
 
+static int check_host(struct verify *c, const struct ir_op *op)
+{
+	struct mica_host_step s;
+	const char *why;
+
+	for (unsigned i = 0; i < op->ins; i++)
+		CHECK(op->in[i] && (!c->g->quantized || op->in[i]->dtype == MICA_F32), op->in[i]);
+	CHECK(op->ins <= MICA_HOST_MAX_IN && op->out[0]->dtype == MICA_F32, op->out[0]);
+	ir_host_step(op, &s);
+	why = mica_host_check(&s);
+	return why ? bad(c, op->out[0], why) : 0;
+}
+
 typedef int (*check_fn)(struct verify *c, const struct ir_op *op);
 static const check_fn kind_check[IR_KIND_COUNT] = {
 	[IR_CONV] = check_conv,	      [IR_MATMUL] = check_matmul,   [IR_BINARY] = check_broadcast,
@@ -234,7 +247,7 @@ static const check_fn kind_check[IR_KIND_COUNT] = {
 	[IR_POOL] = check_pool,	      [IR_RESIZE] = check_pool,	    [IR_REDUCE] = check_reduce,
 	[IR_SOFTMAX] = check_norm,    [IR_NORM] = check_norm,	    [IR_CONCAT] = check_move,
 	[IR_SLICE] = check_move,      [IR_TRANSPOSE] = check_move,  [IR_RESHAPE] = check_move,
-	[IR_PAD] = check_move,	      [IR_EXPAND] = check_move,
+	[IR_PAD] = check_move,	      [IR_EXPAND] = check_move,	    [IR_HOST] = check_host,
 };
 
 static int check_device(struct verify *c, const struct ir_op *op)

@@ -74,6 +74,7 @@ bool be_is_move(const struct ir_op *op)
 {
 	switch (op->kind) {
 	case IR_CONCAT: case IR_SLICE: case IR_TRANSPOSE: case IR_RESHAPE: case IR_PAD: case IR_EXPAND:
+	case IR_HOST:		/* not by COPY, but from anywhere to anywhere, untiled, as well */
 		return true;
 	default:
 		return false;
@@ -269,6 +270,9 @@ void be_need(const struct ir_op *op, unsigned i, const struct be_box *out, struc
 			in->at[d] = 0;
 			in->len[d] = x->dim[d];
 		}
+		break;
+	case IR_HOST:
+		*in = be_whole(x);
 		break;
 	default:
 		need_move(op, i, out, in);

@@ -431,7 +431,9 @@ static int canon_tile(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	return 0;
 }
 
-/* ---- Gather with constant indices: slices ---- */
+/* ---- Gather: a few constant indices are slices, others are looked up by the host ---- */
+
+#define MOST_SLICES 4096
 
 static int infer_gather(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
@@ -461,10 +463,14 @@ static int canon_gather(struct ir_graph *g, struct ir_op *op, const struct onnx_
 	unsigned parts = 0;
 	(void)d;
 
-	if (!idx->data || idx->dtype != IR_I64 || n > 4096)
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "indices that are computed at run time (embeddings) or more than "
-				 "4096 are not supported; cut the model behind this node");
+	if (!idx->data || idx->dtype != IR_I64 || n > MOST_SLICES) {
+		struct ir_value *in[2] = { x, operand(g, op, 1) };
+		struct ir_op *h = build_host(&b, MICA_HOST_GATHER, in, 2, y->rank, y->dim);
+
+		h->a.host_int[0] = axis;
+		build_becomes(g, y, h->out[0]);
+		return 0;
+	}
 	part = ir_alloc((size_t)n, sizeof(*part));
 	at = ir_alloc((size_t)n, sizeof(*at));
 	for (int64_t i = 0; i < n; i++) {

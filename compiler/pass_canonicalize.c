@@ -91,6 +91,7 @@ static void settle_inputs(struct ir_graph *g)
 
 		for (unsigned k = 0; k < v->uses; k++)
 			codes = codes && reads_codes(v->use[k]->onnx_type);
+		v->exact = v->dtype == IR_I64;
 		if (!codes || v->dtype == IR_I64 || v->dtype == IR_BOOL)
 			v->dtype = MICA_F32;
 	}
@@ -127,6 +128,8 @@ static int rewrite(struct ir_graph *g, struct ir_op *op)
 				 "its operands are only known at run time; fix the input with "
 				 "--shape or fold the model before compiling");
 	settle_codes(g, op);
+	if (op->outs && op->out[0] && op->out[0]->dtype == IR_I64)
+		op->format = MICA_F32;	/* integers survive in no other format */
 	r = d->canon(g, op, d);
 	if (r)
 		return r;

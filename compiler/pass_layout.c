@@ -345,6 +345,20 @@ static int layout_do_reshape(struct layout *l, struct ir_op *op)
 	return 0;
 }
 
+/* The host knows no layouts: everything in ONNX's order. */
+static int layout_host(struct layout *l, struct ir_op *op)
+{
+	struct ir_value *in[IR_MAX_IN], *y = op->out[0];
+	int order[IR_MAX_RANK];
+
+	for (int j = 0; j < IR_MAX_RANK; j++)
+		order[j] = j;
+	for (unsigned i = 0; i < op->ins; i++)
+		in[i] = layout_get(l, op->in[i], order);
+	layout_set(l, y, layout_rebuild(l, op, IR_HOST, in, op->ins, y->rank, y->dim)->out[0], order);
+	return 0;
+}
+
 /* ---- the pass ---- */
 
 static const layout_fn table[IR_KIND_COUNT] = {
@@ -356,7 +370,7 @@ static const layout_fn table[IR_KIND_COUNT] = {
 	[IR_NORM] = layout_rows,	  [IR_CONCAT] = layout_move,
 	[IR_SLICE] = layout_move,	  [IR_PAD] = layout_move,
 	[IR_EXPAND] = layout_move,	  [IR_TRANSPOSE] = layout_do_transpose,
-	[IR_RESHAPE] = layout_do_reshape,
+	[IR_RESHAPE] = layout_do_reshape, [IR_HOST] = layout_host,
 };
 
 /* Graph outputs stand in ONNX's order of axes. */

@@ -14,6 +14,7 @@ struct group {
 	unsigned hard; /* formats that MACs want to read, as bits */
 	int own; /* the finest format of the operators that compute its values, -1: none */
 	bool input, output, calibrated, soft_only;
+	bool plain; /* host steps read or write it, or it holds integers: f32 */
 	float threshold;
 };
 
@@ -56,6 +57,7 @@ static void collect(struct ir_graph *g, const struct mica_compile_options *o, st
 			s->threshold = fmaxf(s->threshold, v->threshold);
 		}
 		s->input = s->input || v->is_input;
+		s->plain = s->plain || v->exact || (v->def && v->def->kind == IR_HOST);
 		if (!v->def)
 			s->own = finer(s->own,
 				       mac_class((int)o->format) ? (int)o->format : MICA_BF16);
@@ -64,6 +66,7 @@ static void collect(struct ir_graph *g, const struct mica_compile_options *o, st
 		for (unsigned k = 0; k < v->uses; k++) {
 			const struct ir_op *op = v->use[k];
 
+			s->plain = s->plain || op->kind == IR_HOST;
 			if (is_mac(op) && (op->in[0] == v || op->in[1] == v))
 				s->hard |= 1u << op->format;
 			else if (op->kind != IR_SOFTMAX && op->kind != IR_NORM && !moves_codes(op))
@@ -73,7 +76,7 @@ static void collect(struct ir_graph *g, const struct mica_compile_options *o, st
 }
 
 /*
- * The format of a group: f32 at outputs and where readers of different classes meet, what the MACs read, else what its
+ * The format of a group: f32 at outputs, host steps and where readers of different classes meet, what the MACs read, else what its
  * operators compute in. Softmax and normalization get bf16 at least. Inputs of FP8 models are bf16: the first layer is
  * cheap, and rounding the image costs most of the accuracy that FP8 loses (docs/compiler.md has figures).
  */
@@ -81,7 +84,7 @@ static int choose(const struct group *s)
 {
 	unsigned floats = 1u << MICA_E4M3 | 1u << MICA_E5M2 | 1u << MICA_BF16;
 
-	if (s->output)
+	if (s->output || s->plain)
 		return MICA_F32;
 	if (!s->hard)
 		return s->soft_only && is_8bit(s->own) ? MICA_BF16 : s->own;
@@ -170,6 +173,7 @@ int pass_quantize(struct ir_graph *g, const struct mica_compile_options *o)
 		r = g->qdq ? quantize_qdq(g) : calibrated_way(g, o);
 	if (r)
 		return r;
+	settle_host(g);
 	settle_outputs(g);
 	quantize_tables(g);
 	g->quantized = true;

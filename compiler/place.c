@@ -60,6 +60,15 @@ void be_live(struct be_state *b)
 	}
 }
 
+/* LMEM is lost while the host works, and it never sees any. */
+static void leave_to_host(struct be_state *b)
+{
+	for (unsigned s = 0; s < b->steps; s++)
+		for (unsigned i = 0; i < b->bufs && b->step[s].op->kind == IR_HOST; i++)
+			if (b->buf[i].space == BE_LMEM && b->buf[i].first <= s && b->buf[i].last >= s)
+				b->buf[i].space = BE_ARENA;
+}
+
 static bool resident(const struct be_buf *buf)
 {
 	return buf->space == BE_LMEM && buf->first != UINT32_MAX;
@@ -399,6 +408,7 @@ int be_place(struct be_state *b)
 	memset(p.dirty, true, n);
 	if (b->o->no_pass & 1u << MICA_SAVE_RESIDENCY)
 		evict_all(b);
+	leave_to_host(b);
 	while (!ret && !fits) {
 		ret = measure_steps(&p);
 		if (!ret && find_overflow(&p)) {

@@ -132,6 +132,18 @@ void settle_mac(struct ir_graph *g, struct ir_op *op, int want)
 			     want == MICA_F32 ? const_f32(g, w) : quantize_weights(g, w, want));
 }
 
+void settle_host(struct ir_graph *g)
+{
+	for (struct ir_op *op = g->first; op; op = op->next) {
+		for (unsigned i = 0; op->kind == IR_HOST && i < op->ins; i++) {
+			if (op->in[i]->data)
+				ir_op_set_in(op, i, const_f32(g, op->in[i]));
+			else if (op->in[i]->dtype != MICA_F32)
+				convert_operand(g, op, i, MICA_F32);
+		}
+	}
+}
+
 void settle_outputs(struct ir_graph *g)
 {
 	for (unsigned i = 0; i < g->outputs; i++) {

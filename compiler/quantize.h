@@ -18,6 +18,7 @@ struct ir_value *quantize_weights(struct ir_graph *g, struct ir_value *w, int dt
 void convert_operand(struct ir_graph *g, struct ir_op *op, unsigned i, int dtype);
 /* Gives a MAC operands of one class; `want` is its format. */
 void settle_mac(struct ir_graph *g, struct ir_op *op, int want);
+void settle_host(struct ir_graph *g);	/* operands of host steps are f32 */
 void settle_outputs(struct ir_graph *g);	/* graph outputs are f32 */
 
 /* quantize_table.c: functions of one 8-bit operand become tables */

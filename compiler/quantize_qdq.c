@@ -56,6 +56,8 @@ static bool absorb_copy(struct ir_graph *g, struct ir_op *copy)
 		if (v->dtype != MICA_F32)
 			return false;
 		take_format(v, y);
+	} else if (def->kind == IR_HOST) {
+		return false;
 	} else if (!moves_codes(def) || def->kind == IR_POOL || def->kind == IR_RESIZE) {
 		if (is_copy(def) && def->out[0]->dtype != MICA_F32)
 			return false; /* a real requantization in between */

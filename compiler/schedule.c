@@ -201,15 +201,70 @@ static uint64_t cycles_of(const struct be_state *b, const struct be_packets *cor
 	return most;
 }
 
+/* ---- phases ---- */
+
+static void start_phase(struct be_state *b)
+{
+	struct be_phase *p = &b->phase[b->phases++];
+
+	*p = (struct be_phase){ .host = b->hosts };
+	for (unsigned c = 0; c < b->cores; c++)
+		p->packets[c] = be_emit_stream(b->emit, c)->count;
+}
+
+static struct be_phase *this_phase(struct be_state *b)
+{
+	return &b->phase[b->phases - 1];
+}
+
+/* Ends the phase's stream when there is one, or when it must be there even if it is empty. */
+static void end_stream(struct be_state *b, unsigned layer, bool always)
+{
+	struct be_phase *p = this_phase(b);
+
+	p->device = always;
+	for (unsigned c = 0; c < b->cores; c++)
+		p->device = p->device || be_emit_stream(b->emit, c)->count > p->packets[c];
+	if (p->device)
+		be_emit_end(b->emit, layer);
+}
+
+static void add_host(struct be_state *b, unsigned step)
+{
+	const struct ir_op *op = b->step[step].op;
+	struct mica_host_step *h;
+
+	if (!this_phase(b)->hosts)
+		end_stream(b, step ? step - 1 : 0, false);
+	h = &b->host[b->hosts++];
+	this_phase(b)->hosts++;
+	ir_host_step(op, h);
+	h->layer = step;
+	for (unsigned i = 0; i < op->ins; i++)
+		h->in[i].addr = be_place_of(b, op->in[i]).addr;
+	h->out.addr = be_place_of(b, op->out[0]).addr;
+}
+
 int be_schedule(struct be_state *b)
 {
 	struct be_packets core[MICA_MAX_CORES] = { 0 };
 	uint64_t since = 0;
 	int ret = 0;
 
+	b->phase = ir_alloc((size_t)b->steps + 1, sizeof(*b->phase));
+	b->host = ir_alloc((size_t)b->steps + 1, sizeof(*b->host));
+	start_phase(b);
 	for (unsigned s = 0; s < b->steps && !ret; s++) {
 		if (be_done_by_views(&b->step[s]))
 			continue;
+		if (b->step[s].op->kind == IR_HOST) {
+			add_host(b, s);
+			continue;
+		}
+		if (this_phase(b)->hosts) {
+			start_phase(b);
+			since = 0;
+		}
 		ret = run_step(b, s, core);
 		if (ret)
 			break;
@@ -222,7 +277,10 @@ int be_schedule(struct be_state *b)
 		if (b->o->progress)
 			b->o->progress(b->o->progress_opaque, "schedule", s + 1, b->steps);
 	}
-	be_emit_end(b->emit, b->steps ? b->steps - 1 : 0);
+	if (!this_phase(b)->hosts)
+		end_stream(b, b->steps ? b->steps - 1 : 0, b->phases == 1);
+	if (b->phases > 1 && !this_phase(b)->device && !this_phase(b)->hosts)
+		b->phases--;
 	for (unsigned c = 0; c < b->cores; c++)
 		free(core[c].pkt);
 	return ret;

@@ -109,9 +109,9 @@ static void split_step(const struct be_state *b, struct be_step *s)
 	int64_t gran[IR_MAX_RANK];
 
 	memset(s->part, 0, sizeof(s->part));
-	if (b->cores == 1 || !s->op->out[0]->rank) {
+	if (b->cores == 1 || !s->op->out[0]->rank || s->op->kind == IR_HOST) {
 		s->part[0] = be_whole(s->op->out[0]);
-		if (!s->op->out[0]->rank)
+		if (!s->op->out[0]->rank && s->op->kind != IR_HOST)
 			s->replicated = true;
 		return;
 	}

@@ -18,6 +18,8 @@ struct ir_tracer {
 	uint64_t *offset;		/* by value id: place in LMEM */
 	uint8_t *lmem;
 	uint64_t lmem_size;
+	void *scratch;			/* of host steps */
+	size_t scratch_size;
 };
 
 
@@ -131,6 +133,16 @@ static int lower_step(struct ir_tracer *t, struct ir_op *op, unsigned step)
 	struct be_box box = be_whole(op->out[0]);
 	int ret;
 
+	if (op->kind == IR_HOST) {
+		struct mica_host_step s;
+		size_t size;
+
+		free(in);
+		ir_host_step(op, &s);
+		size = mica_host_scratch(&s);
+		t->scratch_size = size > t->scratch_size ? size : t->scratch_size;
+		return 0;
+	}
 	for (unsigned i = 0; i < op->ins; i++)
 		if (ir_op_in(op, i) && !be_streams(op, i))
 			in[i] = view_of(t, ir_op_in(op, i));
@@ -169,7 +181,8 @@ struct ir_tracer *ir_tracer_new(struct ir_graph *g, unsigned threads)
 	}
 	t->engine = mica_engine_create(MICA_ISA_AUTO, threads ? threads : 1);
 	t->lmem = aligned_alloc(MICA_LMEM_ALIGN, t->lmem_size);
-	if (!t->engine || !t->lmem) {
+	t->scratch = malloc(t->scratch_size + 1);
+	if (!t->engine || !t->lmem || !t->scratch) {
 		mica_err_set(g->err, MICA_ERR_MEMORY, "%s: no memory to run the model (%llu MiB)", g->name,
 			     (unsigned long long)(t->lmem_size >> 20));
 		goto err_free;
@@ -196,6 +209,18 @@ static int load_input(struct ir_tracer *t, const struct ir_trace *cb, const stru
 	return ret;
 }
 
+static int run_host(struct ir_tracer *t, const struct ir_op *op)
+{
+	struct mica_host_step s;
+	struct mica_host_call c = { .step = &s, .scratch = t->scratch };
+
+	ir_host_step(op, &s);
+	for (unsigned i = 0; i < op->ins; i++)
+		c.in[i] = (const float *)(t->lmem + t->offset[op->in[i]->id]);
+	c.out = (float *)(t->lmem + t->offset[op->out[0]->id]);
+	return mica_host_run(&c) ? be_op_err(t->g, op, MICA_ERR_SHAPE, "calibration data: %s", c.why) : 0;
+}
+
 int ir_tracer_run(struct ir_tracer *t, const struct ir_trace *cb)
 {
 	struct ir_graph *g = t->g;
@@ -211,6 +236,8 @@ int ir_tracer_run(struct ir_tracer *t, const struct ir_trace *cb)
 	for (struct ir_op *op = g->first; op && !ret; op = op->next, step++) {
 		const struct ir_value *y = op->out[0];
 
+		if (op->kind == IR_HOST)
+			ret = run_host(t, op);
 		for (; at < t->end[step]; at++) {
 			int fault = mica_exec(t->engine, &t->packets.pkt[at], &mem);
 
@@ -233,5 +260,6 @@ void ir_tracer_free(struct ir_tracer *t)
 	free(t->end);
 	free(t->offset);
 	free(t->lmem);
+	free(t->scratch);
 	free(t);
 }

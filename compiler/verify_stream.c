@@ -12,7 +12,8 @@
 #define WINDOW (1u << 20)	/* units of a memory that are shadowed at a time */
 
 struct vpacket {
-	const union mica_pkt *p;
+	const union mica_pkt *p;		/* NULL: a host step, alone in its interval */
+	const struct mica_host_step *host;
 	unsigned core, engine;
 	uint32_t index, ordinal, interval;
 	uint32_t done[MICA_ENGINE_COUNT];	/* complete before it starts, since the barrier */
@@ -65,11 +66,26 @@ static struct block from_copy(const struct mica_pkt_copy *c, unsigned core, bool
 	return b;
 }
 
+#define BLOCKS (MICA_HOST_MAX_IN + 1)
+
+static struct block from_host(const struct mica_host_tensor *t, bool write)
+{
+	return (struct block){ .mem = MICA_ADDR_SEG(t->addr), .at = (int64_t)MICA_ADDR_OFF(t->addr), .elem = 4, .write = write,
+			       .dim = { 1, 1, 1, (int64_t)mica_host_elements(t) }, .stride = { 0, 0, 0, 4 } };
+}
+
 /* All blocks that a packet touches; elem 0 marks an operand that is absent. */
-static unsigned blocks_of(const struct vpacket *v, struct block b[4])
+static unsigned blocks_of(const struct vpacket *v, struct block b[BLOCKS])
 {
 	const union mica_pkt *p = v->p;
 	unsigned c = v->core;
+
+	if (!p) {
+		for (unsigned i = 0; i < v->host->ins; i++)
+			b[i] = from_host(&v->host->in[i], false);
+		b[v->host->ins] = from_host(&v->host->out, true);
+		return v->host->ins + 1;
+	}
 
 #define ALL4(d) (d)[0], (d)[1], (d)[2], (d)[3]
 	switch (p->hdr.opcode) {
@@ -164,7 +180,7 @@ static void order_interval(struct vpacket *v, unsigned n)
 			join(v[i].done, nth[me][count[me]]->done);
 		v[i].done[me] = count[me];
 		for (unsigned e = 0; e < MICA_ENGINE_COUNT; e++) {
-			uint32_t w = v[i].p->hdr.wait[e];
+			uint32_t w = v[i].p ? v[i].p->hdr.wait[e] : 0;
 
 			if (!w)
 				continue;
@@ -178,27 +194,49 @@ static void order_interval(struct vpacket *v, unsigned n)
 		free(nth[e]);
 }
 
-static void read_streams(struct verifier *v)
+/* One core's stream of a phase. Returns the barriers in it. */
+static uint32_t read_stream(struct verifier *v, unsigned phase, unsigned core, uint32_t base)
 {
 	const struct mica_compiled *c = v->c;
+	size_t at = c->state.phase[phase].at[core], end = at + be_phase_size(c, phase, core);
+	uint32_t interval = base, index = 0;
 
-	v->pkt = ir_alloc(c->packets, sizeof(*v->pkt));
-	v->life = ir_alloc(c->packets + 1, sizeof(*v->life));
-	for (unsigned core = 0; core < c->cores; core++) {
-		uint32_t interval = 0, index = 0;
+	for (; at < end; index++) {
+		const union mica_pkt *p = (const union mica_pkt *)(c->stream[core] + at);
 
-		for (size_t at = 0; at < c->stream_size[core]; index++) {
-			const union mica_pkt *p = (const union mica_pkt *)(c->stream[core] + at);
-
-			at += (size_t)p->hdr.units * MICA_PKT_ALIGN;
-			if (p->hdr.opcode == MICA_OP_BARRIER) {
-				interval++;
-				v->life[interval] = v->life[interval - 1] + !!(p->ctl.flags & MICA_BARRIER_CHECKPOINT);
-			} else if (p->hdr.opcode != MICA_OP_END) {
-				v->pkt[v->count++] = (struct vpacket){ .p = p, .core = core, .engine = mica_pkt_engine(p),
-								       .index = index, .interval = interval };
-			}
+		at += (size_t)p->hdr.units * MICA_PKT_ALIGN;
+		if (p->hdr.opcode == MICA_OP_BARRIER) {
+			interval++;
+			v->life[interval] = v->life[interval - 1] + !!(p->ctl.flags & MICA_BARRIER_CHECKPOINT);
+		} else if (p->hdr.opcode != MICA_OP_END) {
+			v->pkt[v->count++] = (struct vpacket){ .p = p, .core = core, .engine = mica_pkt_engine(p),
+							       .index = index, .interval = interval };
 		}
+	}
+	return interval - base;
+}
+
+static void read_streams(struct verifier *v)
+{
+	const struct be_state *b = &v->c->state;
+	uint32_t interval = 0;
+
+	v->pkt = ir_alloc((size_t)v->c->packets + b->hosts, sizeof(*v->pkt));
+	v->life = ir_alloc((size_t)v->c->packets + b->hosts + b->phases + 1, sizeof(*v->life));
+	for (unsigned k = 0; k < b->phases; k++) {
+		uint32_t barriers = 0;
+
+		for (unsigned core = 0; core < v->c->cores; core++)
+			barriers = read_stream(v, k, core, interval);
+		interval += barriers;
+		for (unsigned i = 0; i < b->phase[k].hosts; i++) {
+			const struct mica_host_step *h = &b->host[b->phase[k].host + i];
+
+			v->life[interval + 1] = v->life[interval];
+			v->pkt[v->count++] = (struct vpacket){ .host = h, .index = i, .interval = ++interval };
+		}
+		v->life[interval + 1] = v->life[interval] + 1;	/* LMEM is lost */
+		interval++;
 	}
 	qsort(v->pkt, v->count, sizeof(*v->pkt), by_interval);
 	for (unsigned i = 0, n; i < v->count; i += n) {
@@ -214,10 +252,13 @@ static int refuse(const struct verifier *v, const struct vpacket *p, uint64_t at
 {
 	char text[512];
 
-	mica_disasm(text, sizeof(text), p->p);
+	if (p->p)
+		mica_disasm(text, sizeof(text), p->p);
+	else
+		mica_host_disasm(text, sizeof(text), p->host);
 	return mica_err_set(v->err, MICA_ERR_INTERNAL,
 			    "%s: the streams are refused: core %u, packet %u (layer %u): %s, at byte %llu of %s %u: %.300s; please report it",
-			    v->c->g->name, p->core, p->index, p->p->hdr.layer, what, (unsigned long long)at, v->lmem ? "LMEM of core" : "segment",
+			    v->c->g->name, p->core, p->index, p->p ? p->p->hdr.layer : p->host->layer, what, (unsigned long long)at, v->lmem ? "LMEM of core" : "segment",
 			    v->mem, text);
 }
 
@@ -302,7 +343,7 @@ static uint64_t common_unit(const struct verifier *v)
 	uint64_t g = v->size;
 
 	for (unsigned i = 0; i < v->count; i++) {
-		struct block b[4];
+		struct block b[BLOCKS];
 		unsigned n = blocks_of(&v->pkt[i], b);
 
 		for (unsigned k = 0; k < n; k++) {
@@ -331,7 +372,7 @@ static int check_window(struct verifier *v, bool input, bool output)
 	for (uint64_t i = 0; i < units && input; i++)
 		v->shadow[i].init = 1;
 	for (unsigned i = 0; i < v->count && !ret; i++) {
-		struct block b[4];
+		struct block b[BLOCKS];
 		unsigned n = blocks_of(&v->pkt[i], b);
 
 		for (unsigned k = 0; k < n && !ret; k++)
@@ -362,18 +403,42 @@ static int check_memory(struct verifier *v, bool lmem, unsigned mem, uint64_t si
 	return ret;
 }
 
+/* The validators of device and SDK on every phase. */
+static int check_phases(const struct mica_compiled *c, struct mica_err *err)
+{
+	struct mica_job job;
+	struct mica_job_fault fault = { 0 };
+	int ret = 0;
+
+	for (unsigned k = 0; k < c->state.phases && !ret; k++) {
+		mica_compiled_phase(c, k, &job);
+		if (c->state.phase[k].device)
+			ret = mica_job_check(&job, &fault);
+	}
+	if (ret)
+		return mica_err_set(err, MICA_ERR_INTERNAL, "%s: the streams are refused: core %u, packet %u: %s (%s), fault %d; please report it",
+				    c->g->name, fault.core, fault.packet, mica_check_name(fault.check), fault.field ? fault.field : "-", ret);
+	for (unsigned i = 0; i < c->state.hosts; i++) {
+		const struct mica_host_step *h = &c->state.host[i];
+		const char *why = mica_host_check(h);
+
+		why = why ? why : mica_host_bounds(h, &job.lim);
+		if (why)
+			return mica_err_set(err, MICA_ERR_INTERNAL, "%s: host step %u (%s) is refused: %s; please report it", c->g->name, i,
+					    mica_host_name(h->op), why);
+	}
+	return 0;
+}
+
 int be_verify(const struct mica_compiled *c, struct mica_err *err)
 {
 	struct verifier v = { .c = c, .err = err };
 	struct mica_job job;
-	struct mica_job_fault fault = { 0 };
-	int ret;
+	int ret = check_phases(c, err);
 
-	mica_compiled_job(c, &job);
-	ret = mica_job_check(&job, &fault);
 	if (ret)
-		return mica_err_set(err, MICA_ERR_INTERNAL, "%s: the streams are refused: core %u, packet %u: %s (%s), fault %d; please report it",
-				    c->g->name, fault.core, fault.packet, mica_check_name(fault.check), fault.field ? fault.field : "-", ret);
+		return ret;
+	mica_compiled_job(c, &job);
 	read_streams(&v);
 	for (unsigned i = 0; i < c->cores && !ret; i++)
 		ret = check_memory(&v, true, i, c->lmem, false, false);

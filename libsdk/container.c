@@ -44,8 +44,8 @@ static int check_frame(const uint8_t *data, size_t size, const char *name, struc
 	memcpy(h, data, sizeof(*h));
 	if (!header_crc_good(h))
 		return sdk_err(EBADMSG, "%s: corrupt header (checksum); compile the model again", name);
-	if (h->version != MICA_MODEL_VERSION)
-		return sdk_err(EPROTONOSUPPORT, "%s: has format version %u, this libmica (%s) reads version %u; compile the model again",
+	if (!h->version || h->version > MICA_MODEL_VERSION)
+		return sdk_err(EPROTONOSUPPORT, "%s: has format version %u, this libmica (%s) reads versions up to %u; compile the model again",
 			       name, h->version, mica_version(), MICA_MODEL_VERSION);
 	if (h->header_size != sizeof(*h) || h->rsvd[0] || h->rsvd[1] || h->rsvd[2])
 		return sdk_err(EBADMSG, "%s: corrupt header (size or reserved fields)", name);
@@ -98,7 +98,7 @@ static int check_streams(const Mica__Model *m, const char *name)
 	return 0;
 }
 
-static int check_meta(const Mica__Model *m, const char *name)
+static int check_meta(const Mica__Model *m, uint64_t blob_size, const char *name)
 {
 	int ret = 0;
 
@@ -119,7 +119,7 @@ static int check_meta(const Mica__Model *m, const char *name)
 		return sdk_err(EBADMSG, "%s: corrupt metadata: an arena of %llu bytes", name, (unsigned long long)m->arena_size);
 	if (m->n_layers > CONTAINER_MAX_LAYERS)
 		return sdk_err(EBADMSG, "%s: corrupt metadata: %zu layers", name, m->n_layers);
-	return check_streams(m, name);
+	return m->n_phases ? container_check_phases(m, blob_size, name) : check_streams(m, name);
 }
 
 int container_parse(const uint8_t *data, size_t size, const char *name, struct container *out)
@@ -132,7 +132,7 @@ int container_parse(const uint8_t *data, size_t size, const char *name, struct c
 	out->meta = mica__model__unpack(NULL, h.meta_size, data + h.header_size);
 	if (!out->meta)
 		return sdk_err(EBADMSG, "%s: corrupt metadata (not a mica.Model message)", name);
-	ret = check_meta(out->meta, name);
+	ret = check_meta(out->meta, h.blob_size, name);
 	if (ret) {
 		container_free(out);
 		return ret;

@@ -61,7 +61,7 @@ static int cpu_buffer_alloc(struct mica_buffer *b)
 	return b->map ? 0 : sdk_err(ENOMEM, "out of memory for a buffer of %zu bytes", b->size);
 }
 
-static int dmabuf_sync(const struct mica_buffer *b, uint64_t flags)
+int sdk_dmabuf_sync(const struct mica_buffer *b, uint64_t flags)
 {
 	struct dma_buf_sync sync = { .flags = flags | DMA_BUF_SYNC_RW };
 	int ret;
@@ -89,9 +89,9 @@ static int cpu_buffer_import(struct mica_buffer *b, int fd)
 		return sdk_err(err, "cannot map the imported buffer: %s", strerror(err));
 	}
 	b->map_size = b->size;
-	if (!dmabuf_sync(b, DMA_BUF_SYNC_START)) {
+	if (!sdk_dmabuf_sync(b, DMA_BUF_SYNC_START)) {
 		b->handle = DMABUF_HANDLE;
-		dmabuf_sync(b, DMA_BUF_SYNC_END);
+		sdk_dmabuf_sync(b, DMA_BUF_SYNC_END);
 	}
 	return 0;
 }
@@ -111,17 +111,17 @@ static void cpu_buffer_free(struct mica_buffer *b)
 
 /* ---- models ---- */
 
-static void fill_job(const struct mica_model *m, struct mica_job *job)
+static void fill_job(const struct mica_model *m, unsigned phase, struct mica_job *job)
 {
+	for (unsigned i = 0; i < m->cores; i++) {
+		job->stream[i] = m->phase[phase].stream[i];
+		job->stream_size[i] = m->phase[phase].stream_size[i];
+	}
 	job->cores = m->cores;
 	job->lim.lmem_size = m->c.meta->lmem_size;
 	job->lim.cores = m->cores;
 	job->lim.segments = MICA_SEG_IO + m->inputs + m->outputs;
 	job->layers = m->layers;
-	for (unsigned i = 0; i < m->cores; i++) {
-		job->stream[i] = m->stream[i];
-		job->stream_size[i] = m->stream_size[i];
-	}
 	job->lim.seg_size[MICA_SEG_WEIGHTS] = m->c.blob_size;
 	job->lim.seg_size[MICA_SEG_ARENA] = m->c.meta->arena_size;
 	job->lim.seg_write[MICA_SEG_ARENA] = true;
@@ -132,18 +132,18 @@ static void fill_job(const struct mica_model *m, struct mica_job *job)
 }
 
 /* The engine counts packets, people (and the device) name them by their offset. */
-static size_t packet_offset(const struct mica_model *m, const struct mica_job_fault *f)
+static size_t packet_offset(const struct mica_model *m, const struct model_phase *p, const struct mica_job_fault *f)
 {
 	size_t at = 0;
 
-	for (uint32_t i = 0; f->core < m->cores && i < f->packet && at < m->stream_size[f->core]; i++)
-		at += (size_t)((const struct mica_pkt_hdr *)(m->stream[f->core] + at))->units * MICA_PKT_ALIGN;
+	for (uint32_t i = 0; f->core < m->cores && i < f->packet && at < p->stream_size[f->core]; i++)
+		at += (size_t)((const struct mica_pkt_hdr *)(p->stream[f->core] + at))->units * MICA_PKT_ALIGN;
 	return at;
 }
 
-static const char *packet_op(const struct mica_model *m, const struct mica_job_fault *f, size_t at)
+static const char *packet_op(const struct mica_model *m, const struct model_phase *p, const struct mica_job_fault *f, size_t at)
 {
-	return f->core < m->cores && at < m->stream_size[f->core] ? mica_op_name(m->stream[f->core][at]) : "?";
+	return f->core < m->cores && at < p->stream_size[f->core] ? mica_op_name(p->stream[f->core][at]) : "?";
 }
 
 static size_t lmem_pitch(const struct mica_model *m)
@@ -171,36 +171,68 @@ static int fill_layout(const struct mica_model *m, struct mica_layout *l)
 	return ret;
 }
 
-static int cpu_model_load(struct mica_model *m)
+static int prepare_phase(struct mica_model *m, unsigned phase, const struct mica_layout *layout)
 {
+	const struct model_phase *p = &m->phase[phase];
+	struct mica_prepared **list = m->priv;
 	struct mica_job job = { 0 };
-	struct mica_layout layout = { 0 };
 	struct mica_job_fault f = { 0 };
-	struct mica_prepared *p;
 	size_t at;
 	int code;
 
-	fill_job(m, &job);
-	code = fill_layout(m, &layout);
-	if (code)
-		return code;
-	code = mica_job_prepare(&job, &layout, &p, &f);
-	if (!code) {
-		m->priv = p;
+	fill_job(m, phase, &job);
+	code = mica_job_prepare(&job, layout, &list[phase], &f);
+	if (!code)
 		return 0;
-	}
 	if (code == MICA_FAULT_BUS)
 		return sdk_nomem("the model's commands");
-	at = packet_offset(m, &f);
+	at = packet_offset(m, p, &f);
 	return sdk_err(EBADMSG, "%s: its commands are refused: core %u, packet at 0x%zx (%s, layer '%s')%s%s: %s%s%s; compile the model again",
-		       m->c.meta->name, f.core, at, packet_op(m, &f, at), model_packet_layer(m, f.core, at),
+		       m->c.meta->name, f.core, at, packet_op(m, p, &f, at), model_packet_layer(m, phase, f.core, at),
 		       f.field ? ", field " : "", f.field ? f.field : "", fault_name(code),
 		       code == MICA_FAULT_PACKET ? ", " : "", code == MICA_FAULT_PACKET ? mica_check_name(f.check) : "");
 }
 
 static void cpu_model_unload(struct mica_model *m)
 {
-	mica_prepared_free(m->priv);
+	struct mica_prepared **list = m->priv;
+
+	for (unsigned k = 0; k < m->phases; k++)
+		mica_prepared_free(list[k]);
+	free(list);
+}
+
+static int cpu_model_load(struct mica_model *m)
+{
+	struct mica_layout layout = { 0 };
+	int ret = fill_layout(m, &layout);
+
+	if (ret)
+		return ret;
+	m->priv = calloc(m->phases, sizeof(struct mica_prepared *));
+	if (!m->priv)
+		return sdk_nomem("the model's commands");
+	for (unsigned k = 0; k < m->phases && !ret; k++)
+		if (m->phase[k].device)
+			ret = prepare_phase(m, k, &layout);
+	if (ret)
+		cpu_model_unload(m);
+	return ret;
+}
+
+/* The most cores that some phase can run side by side. */
+static unsigned parallel(const struct mica_model *m)
+{
+	struct mica_prepared *const *list = m->priv;
+	unsigned most = 1;
+
+	for (unsigned k = 0; k < m->phases; k++) {
+		unsigned n = list[k] ? mica_prepared_parallel(list[k]) : 1;
+
+		if (n > most)
+			most = n;
+	}
+	return most;
 }
 
 /* ---- sessions ---- */
@@ -210,6 +242,25 @@ static void cpu_session_bind(struct mica_session *s, unsigned seg)
 	struct cpu_session *cs = s->priv;
 
 	cs->mem.seg[seg] = segment_ptr(&s->seg[seg]);
+}
+
+static struct mica_prepared *prepared(const struct mica_session *s)
+{
+	return ((struct mica_prepared **)s->model->priv)[s->phase];
+}
+
+/* Time is a function of the commands alone: what a run reports is known before it. */
+static void cpu_session_phase(struct mica_session *s)
+{
+	struct mica_job_stats *stats = (void *)((uint8_t *)s->own->map + s->stats_offset);
+
+	if (prepared(s) && !s->ran)
+		mica_prepared_stats(prepared(s), stats, (struct mica_layer_stats *)(stats + 1));
+}
+
+static void cpu_session_stop(struct mica_session *s)
+{
+	atomic_store(&((struct cpu_session *)s->priv)->stop, true);
 }
 
 static int init_sync(struct cpu_session *cs)
@@ -232,7 +283,7 @@ static int create_engine(struct mica_session *s, struct cpu_session *cs)
 {
 	const struct mica_device *dev = s->model->dev;
 
-	cs->engine = mica_engine_create_cores(dev->isa, dev->info.threads, mica_prepared_parallel(s->model->priv));
+	cs->engine = mica_engine_create_cores(dev->isa, dev->info.threads, parallel(s->model));
 	if (cs->engine)
 		return 0;
 	return sdk_err(errno == ENOTSUP ? EOPNOTSUPP : ENOMEM, "cannot start the %s engine with %u threads: %s",
@@ -243,7 +294,6 @@ static int cpu_session_create(struct mica_session *s)
 {
 	const struct mica_model *m = s->model;
 	struct cpu_session *cs = calloc(1, sizeof(*cs));
-	struct mica_job_stats *stats;
 	int ret;
 
 	if (!cs)
@@ -263,8 +313,7 @@ static int cpu_session_create(struct mica_session *s)
 	cs->mem.seg[MICA_SEG_WEIGHTS] = (uint8_t *)m->c.blob;
 	for (unsigned i = MICA_SEG_ARENA; i < s->segments; i++)
 		cpu_session_bind(s, i);
-	stats = (void *)((uint8_t *)s->own->map + s->stats_offset);
-	mica_prepared_stats(m->priv, stats, (struct mica_layer_stats *)(stats + 1));
+	cpu_session_phase(s);
 	return 0;
 
 err_sync:
@@ -297,7 +346,7 @@ static void sync_imported(struct mica_session *s, uint64_t flags)
 {
 	for (unsigned i = MICA_SEG_IO; i < s->segments; i++)
 		if (s->seg[i].buf->handle == DMABUF_HANDLE)
-			dmabuf_sync(s->seg[i].buf, flags);
+			sdk_dmabuf_sync(s->seg[i].buf, flags);
 }
 
 static int execute(struct mica_session *s, struct cpu_session *cs)
@@ -305,7 +354,7 @@ static int execute(struct mica_session *s, struct cpu_session *cs)
 	int code;
 
 	sync_imported(s, DMA_BUF_SYNC_START);
-	code = mica_prepared_run(cs->engine, s->model->priv, &cs->mem, &cs->fault);
+	code = mica_prepared_run(cs->engine, prepared(s), &cs->mem, &cs->fault);
 	sync_imported(s, DMA_BUF_SYNC_END);
 	return code;
 }
@@ -318,9 +367,9 @@ static int result(struct mica_session *s, int code)
 
 	if (!code)
 		return 0;
-	at = packet_offset(s->model, f);
+	at = packet_offset(s->model, &s->model->phase[s->phase], f);
 	return sdk_err(code == MICA_FAULT_ABORTED ? ECANCELED : EIO, "the job faulted on core %u at packet 0x%zx (%s, layer '%s'): %s",
-		       f->core, at, packet_op(s->model, f, at), model_packet_layer(s->model, f->core, at),
+		       f->core, at, packet_op(s->model, &s->model->phase[s->phase], f, at), model_packet_layer(s->model, s->phase, f->core, at),
 		       fault_name(code));
 }
 
@@ -427,6 +476,9 @@ const struct backend backend_cpu = {
 	.session_create = cpu_session_create,
 	.session_destroy = cpu_session_destroy,
 	.session_bind = cpu_session_bind,
+	.session_phase = cpu_session_phase,
+	.session_stop = cpu_session_stop,
+	.stats_once = true,
 	.submit = cpu_submit,
 	.wait = cpu_wait,
 	.run = cpu_run,

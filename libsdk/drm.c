@@ -286,7 +286,7 @@ static int drm_model_load(struct mica_model *m)
 	if (m->c.meta->lmem_size > info->lmem_size)
 		return sdk_err(E2BIG, "%s was compiled for %u bytes of LMEM per core, %s has %u; compile it with --lmem=%u",
 			       m->c.meta->name, m->c.meta->lmem_size, info->name, info->lmem_size, info->lmem_size);
-	ret = mica_buffer_alloc(m->dev, blob + m->stream_mem_size, &m->weights);
+	ret = mica_buffer_alloc(m->dev, blob + m->stream_mem_size + MICA_PKT_ALIGN, &m->weights);	/* never empty */
 	if (ret)
 		return ret;
 	memcpy(m->weights->map, m->c.blob, m->c.blob_size);
@@ -334,6 +334,7 @@ const struct backend backend_drm = {
 	.session_create = drm_session_create,
 	.session_destroy = drm_session_destroy,
 	.session_bind = drm_session_bind,
+	.session_phase = drm_session_phase,
 	.submit = drm_submit,
 	.wait = drm_wait,
 	.run = drm_run,

@@ -53,6 +53,7 @@ void drm_ctx_destroy(const struct mica_device *dev, uint32_t ctx);
 int drm_session_create(struct mica_session *s);
 void drm_session_destroy(struct mica_session *s);
 void drm_session_bind(struct mica_session *s, unsigned seg);
+void drm_session_phase(struct mica_session *s);
 
 /* The two ways to submit. */
 struct drm_path {

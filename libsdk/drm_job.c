@@ -37,7 +37,7 @@ void drm_ctx_destroy(const struct mica_device *dev, uint32_t ctx)
 
 static int fault_text(struct mica_session *s, const struct drm_mica_context_info *info)
 {
-	const char *layer = model_packet_layer(s->model, info->fault_core, info->fault_packet);
+	const char *layer = model_packet_layer(s->model, s->phase, info->fault_core, info->fault_packet);
 	const char *dev = s->model->dev->info.name;
 	char detail[96] = "";
 
@@ -115,16 +115,25 @@ void drm_session_bind(struct mica_session *s, unsigned i)
 	};
 }
 
+/* The streams of the session's phase: they lie behind the constants as in stream_mem. */
+void drm_session_phase(struct mica_session *s)
+{
+	const struct mica_model *m = s->model;
+	const struct model_phase *p = &m->phase[s->phase];
+	uint64_t base = align_up(m->c.blob_size, MICA_PKT_ALIGN);
+	struct drm_session *ds = s->priv;
+
+	for (unsigned i = 0; i < m->cores && p->device; i++)
+		ds->stream[i] = (struct drm_mica_stream){ .handle = m->weights->handle, .size = p->stream_size[i],
+							  .offset = base + (uint64_t)(p->stream[i] - m->stream_mem) };
+}
+
 static void fill_job(struct mica_session *s, struct drm_session *ds)
 {
 	const struct mica_model *m = s->model;
-	uint64_t at = align_up(m->c.blob_size, MICA_PKT_ALIGN);
 	unsigned stats = s->segments;
 
-	for (unsigned i = 0; i < m->cores; i++) {
-		ds->stream[i] = (struct drm_mica_stream){ .handle = m->weights->handle, .size = m->stream_size[i], .offset = at };
-		at += m->stream_size[i];
-	}
+	drm_session_phase(s);
 	if (m->c.blob_size)
 		ds->seg[MICA_SEG_WEIGHTS] = (struct drm_mica_segment){ .handle = m->weights->handle, .size = m->c.blob_size };
 	for (unsigned i = MICA_SEG_ARENA; i < s->segments; i++)

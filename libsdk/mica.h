@@ -148,6 +148,8 @@ struct mica_tensor_info {
 	int32_t zero;
 	size_t elements;
 	size_t bytes;				/* of the codes */
+	int counted_axis;			/* outputs: the data decide how many entries along this axis are valid
+						 * (mica_session_output_dims); -1: all are */
 };
 unsigned mica_model_input_count(const struct mica_model *m);
 unsigned mica_model_output_count(const struct mica_model *m);
@@ -167,6 +169,9 @@ struct mica_model_info {
 	unsigned layers;
 	unsigned plan_entries;
 	uint64_t arena_peak, arena_lower_bound, arena_no_reuse, lmem_peak, lmem_lower_bound;
+	unsigned phases;			/* jobs with host steps between them; 1 for most models */
+	unsigned host_steps;			/* layers that libmica computes on the host */
+	uint64_t host_bytes;			/* that they read and write: what their time goes by */
 	const char *sidecar;			/* docs/sidecar.md; "" when there is none */
 	const char *graph;			/* the IR after the last pass, as text */
 };
@@ -195,8 +200,20 @@ struct mica_saving_info {
 	uint64_t peak_before, peak_after, lower_bound_after, macs_before, macs_after, arena_before, arena_after, cycles_before, cycles_after;
 };
 int mica_model_saving(const struct mica_model *m, unsigned index, struct mica_saving_info *info);
-/* A core's commands (mica/isa.h), 64-byte aligned. */
+/* A core's commands (mica/isa.h) in the first phase, 64-byte aligned. */
 int mica_model_stream(const struct mica_model *m, unsigned core, const void **commands, size_t *size);
+/* Models with operators that the device has no engine for run in phases: a job, then host steps (mica/host.def). A phase
+ * without a job has streams of size 0. */
+unsigned mica_model_phase_count(const struct mica_model *m);
+int mica_model_phase_stream(const struct mica_model *m, unsigned phase, unsigned core, const void **commands, size_t *size);
+unsigned mica_model_phase_host_steps(const struct mica_model *m, unsigned phase);
+struct mica_host_step_info {
+	const char *name;			/* "gather" */
+	unsigned layer;
+	uint64_t bytes;				/* read and written */
+	char text[1024];			/* operands and attributes, one line */
+};
+int mica_model_host_step(const struct mica_model *m, unsigned phase, unsigned index, struct mica_host_step_info *info);
 
 /* ---- sessions ---------------------------------------------------------------------------------------------------------- */
 
@@ -216,6 +233,10 @@ const void *mica_session_output(struct mica_session *s, unsigned index);
 int mica_session_bind_input(struct mica_session *s, unsigned index, struct mica_buffer *b, size_t offset);
 int mica_session_bind_output(struct mica_session *s, unsigned index, struct mica_buffer *b, size_t offset);
 
+/* The output's shape; where its counted_axis is not -1, the number of entries that are valid after the last run (ENODATA
+ * before the first; it may be 0) along that axis: the output itself has room for the most there can be, the rest is filled. */
+int mica_session_output_dims(struct mica_session *s, unsigned index, uint32_t dim[MICA_MAX_RANK]);
+
 /* Starts a job; EBUSY while the one before has not been waited for. */
 int mica_session_submit(struct mica_session *s);
 /* Until the job has ended: 0, or why it failed. ETIME: it still runs, wait again. EINVAL: nothing was submitted. */
@@ -229,6 +250,8 @@ const char *mica_session_error(const struct mica_session *s);
 
 /* Of the last job that ended well. CPU: the device's cycle model, so an estimate for the default device. ENODATA before. */
 int mica_session_stats(struct mica_session *s, struct mica_job_stats *stats);
+/* Nanoseconds that the last run spent in host steps; 0 for models without. */
+uint64_t mica_session_host_ns(struct mica_session *s);
 /* The same per layer; returns the number of layers, at most max are stored. */
 int mica_session_layer_stats(struct mica_session *s, struct mica_layer_stats *layers, unsigned max);
 

@@ -14,6 +14,8 @@ void model_get(struct mica_model *m)
 static void model_delete(struct mica_model *m)
 {
 	free(m->tensor);
+	free(m->phase);
+	free(m->host);
 	sdk_pages_free(m->stream_mem, m->stream_mem_size);
 	container_free(&m->c);
 	sdk_file_free(&m->file);
@@ -44,16 +46,74 @@ static void fill_tensor(struct mica_tensor_info *info, const Mica__Tensor *t)
 	info->scale = t->scale;
 	info->zero = t->zero;
 	info->bytes = info->elements * mica_dtype_size(t->dtype);
+	info->counted_axis = (int)t->counted_axis - 1;
+}
+
+static Mica__Stream **streams_of(const Mica__Model *meta, unsigned phase)
+{
+	return meta->n_phases ? meta->phases[phase]->streams : meta->streams;
+}
+
+/* Copies the streams of all phases into pages, one behind the other. */
+static int fill_streams(struct mica_model *m)
+{
+	const Mica__Model *meta = m->c.meta;
+	size_t at = 0;
+
+	for (unsigned k = 0; k < m->phases; k++)
+		for (unsigned i = 0; i < m->cores && m->phase[k].device; i++)
+			m->stream_mem_size += streams_of(meta, k)[i]->commands.len;
+	m->stream_mem = sdk_pages(m->stream_mem_size ? m->stream_mem_size : 1);
+	if (!m->stream_mem)
+		return sdk_nomem("the model's commands");
+	for (unsigned k = 0; k < m->phases; k++) {
+		struct model_phase *p = &m->phase[k];
+
+		for (unsigned i = 0; i < m->cores && p->device; i++) {
+			const ProtobufCBinaryData *from = &streams_of(meta, k)[i]->commands;
+
+			p->stream[i] = m->stream_mem + at;
+			p->stream_size[i] = from->len;
+			memcpy(m->stream_mem + at, from->data, from->len);
+			at += from->len;
+		}
+	}
+	return 0;
+}
+
+/* The steps have been checked by container_check_phases. */
+static int fill_phases(struct mica_model *m)
+{
+	const Mica__Model *meta = m->c.meta;
+	unsigned n = 0;
+
+	m->phases = meta->n_phases ? (unsigned)meta->n_phases : 1;
+	m->cores = meta->n_phases ? meta->cores : (unsigned)meta->n_streams;
+	for (unsigned k = 0; k < meta->n_phases; k++)
+		m->hosts += (unsigned)meta->phases[k]->n_host;
+	m->phase = calloc(m->phases, sizeof(*m->phase));
+	m->host = calloc(m->hosts + 1, sizeof(*m->host));
+	if (!m->phase || !m->host)
+		return sdk_nomem("the model's phases");
+	m->phase[0].device = !meta->n_phases;
+	for (unsigned k = 0; k < meta->n_phases; k++) {
+		const Mica__Phase *from = meta->phases[k];
+
+		m->phase[k].device = from->n_streams > 0;
+		m->phase[k].host = n;
+		m->phase[k].hosts = (unsigned)from->n_host;
+		for (unsigned i = 0; i < from->n_host; i++)
+			container_host_step(from->host[i], &m->host[n++]);
+	}
+	return fill_streams(m);
 }
 
 static int fill_model(struct mica_model *m)
 {
 	const Mica__Model *meta = m->c.meta;
-	size_t at = 0;
 
 	m->inputs = meta->n_inputs;
 	m->outputs = meta->n_outputs;
-	m->cores = meta->n_streams;
 	m->layers = meta->n_layers;
 	m->tensor = calloc(m->inputs + m->outputs, sizeof(*m->tensor));
 	if (!m->tensor)
@@ -62,18 +122,7 @@ static int fill_model(struct mica_model *m)
 		fill_tensor(&m->tensor[i], meta->inputs[i]);
 	for (unsigned i = 0; i < m->outputs; i++)
 		fill_tensor(&m->tensor[m->inputs + i], meta->outputs[i]);
-	for (unsigned i = 0; i < m->cores; i++)
-		m->stream_mem_size += meta->streams[i]->commands.len;
-	m->stream_mem = sdk_pages(m->stream_mem_size);
-	if (!m->stream_mem)
-		return sdk_nomem("the model's commands");
-	for (unsigned i = 0; i < m->cores; i++) {
-		m->stream[i] = m->stream_mem + at;
-		m->stream_size[i] = meta->streams[i]->commands.len;
-		memcpy(m->stream_mem + at, meta->streams[i]->commands.data, m->stream_size[i]);
-		at += m->stream_size[i];
-	}
-	return 0;
+	return fill_phases(m);
 }
 
 /* Takes the file, also on failure. */
@@ -187,8 +236,10 @@ void mica_model_get_info(const struct mica_model *m, struct mica_model_info *inf
 		.name = meta->name, .producer = meta->producer, .format = meta->format, .method = meta->method,
 		.isa_version = meta->isa_version, .cores = m->cores, .lmem_size = meta->lmem_size,
 		.arena_size = meta->arena_size, .weights_size = m->c.blob_size, .stream_size = m->stream_mem_size,
-		.macs = meta->macs, .layers = m->layers, .sidecar = meta->sidecar, .graph = meta->graph,
+		.macs = meta->macs, .layers = m->layers, .phases = m->phases, .host_steps = m->hosts, .sidecar = meta->sidecar, .graph = meta->graph,
 	};
+	for (unsigned i = 0; i < m->hosts; i++)
+		info->host_bytes += mica_host_bytes(&m->host[i]);
 	if (meta->plan) {
 		info->plan_entries = meta->plan->n_entries;
 		info->arena_peak = meta->plan->arena_peak;
@@ -256,21 +307,65 @@ int mica_model_plan_entry(const struct mica_model *m, unsigned index, struct mic
 	return 0;
 }
 
+const uint8_t *model_blob(const struct mica_model *m)
+{
+	return m->weights ? m->weights->map : m->c.blob;
+}
+
 int mica_model_stream(const struct mica_model *m, unsigned core, const void **commands, size_t *size)
 {
+	return mica_model_phase_stream(m, 0, core, commands, size);
+}
+
+unsigned mica_model_phase_count(const struct mica_model *m)
+{
+	return m->phases;
+}
+
+static int check_phase(const struct mica_model *m, unsigned phase)
+{
+	return phase < m->phases ? 0 : sdk_err(EINVAL, "the model has %u phases, there is no number %u", m->phases, phase);
+}
+
+int mica_model_phase_stream(const struct mica_model *m, unsigned phase, unsigned core, const void **commands, size_t *size)
+{
+	int ret = check_phase(m, phase);
+
+	if (ret)
+		return ret;
 	if (core >= m->cores)
 		return sdk_err(EINVAL, "the model uses %u cores, there is no number %u", m->cores, core);
-	*commands = m->stream[core];
-	*size = m->stream_size[core];
+	*commands = m->phase[phase].stream[core];
+	*size = m->phase[phase].stream_size[core];
 	return 0;
 }
 
-const char *model_packet_layer(const struct mica_model *m, unsigned core, size_t offset)
+unsigned mica_model_phase_host_steps(const struct mica_model *m, unsigned phase)
+{
+	return phase < m->phases ? m->phase[phase].hosts : 0;
+}
+
+int mica_model_host_step(const struct mica_model *m, unsigned phase, unsigned index, struct mica_host_step_info *info)
+{
+	const struct mica_host_step *s;
+	int ret = check_phase(m, phase);
+
+	if (ret)
+		return ret;
+	if (index >= m->phase[phase].hosts)
+		return sdk_err(EINVAL, "phase %u has %u host steps, there is no number %u", phase, m->phase[phase].hosts, index);
+	s = &m->host[m->phase[phase].host + index];
+	*info = (struct mica_host_step_info){ .name = mica_host_name(s->op), .layer = s->layer, .bytes = mica_host_bytes(s) };
+	mica_host_disasm(info->text, sizeof(info->text), s);
+	return 0;
+}
+
+const char *model_packet_layer(const struct mica_model *m, unsigned phase, unsigned core, size_t offset)
 {
 	const struct mica_pkt_hdr *h;
 
-	if (core >= m->cores || offset % MICA_PKT_ALIGN || offset >= m->stream_size[core])
+	if (core >= m->cores || offset % MICA_PKT_ALIGN || offset >= m->phase[phase].stream_size[core])
 		return "";
-	h = (const struct mica_pkt_hdr *)(m->stream[core] + offset);
+	h = (const struct mica_pkt_hdr *)(m->phase[phase].stream[core] + offset);
 	return h->layer < m->layers ? m->c.meta->layers[h->layer]->name : "";
 }

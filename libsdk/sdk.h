@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include "engine.h"
+#include "host.h"
 #include "mica.h"
 #include "model.pb-c.h"
 
@@ -40,6 +41,9 @@ struct container {
 /* Everything that is used later has been checked on return. name is for messages. */
 int container_parse(const uint8_t *data, size_t size, const char *name, struct container *out);
 void container_free(struct container *c);
+/* container_host.c: phases and host steps; a step as the engine wants it, checked (NULL) or why it is refused. */
+int container_check_phases(const Mica__Model *m, uint64_t blob_size, const char *name);
+const char *container_host_step(const Mica__HostStep *from, struct mica_host_step *s);
 
 /* ---- objects ---- */
 
@@ -69,6 +73,14 @@ struct segment {
 	bool write;
 };
 
+/* A job, then host steps. Models without host steps have one phase. */
+struct model_phase {
+	bool device;			/* there is a job */
+	const uint8_t *stream[MICA_MAX_CORES];	/* within stream_mem */
+	size_t stream_size[MICA_MAX_CORES];
+	unsigned host, hosts;		/* first and number, in mica_model.host */
+};
+
 struct mica_model {
 	atomic_uint refs;
 	struct mica_device *dev;	/* reference, or NULL */
@@ -78,8 +90,10 @@ struct mica_model {
 	struct mica_tensor_info *tensor;	/* inputs, then outputs */
 	uint8_t *stream_mem;		/* pages */
 	size_t stream_mem_size;
-	const uint8_t *stream[MICA_MAX_CORES];
-	size_t stream_size[MICA_MAX_CORES];
+	struct model_phase *phase;
+	unsigned phases;
+	struct mica_host_step *host;	/* of all phases */
+	unsigned hosts;
 	struct mica_buffer *weights;	/* drm: blob, then streams */
 	void *priv;
 };
@@ -88,6 +102,8 @@ enum session_state { SESSION_IDLE, SESSION_BUSY };
 
 struct mica_session {
 	struct mica_model *model;	/* reference */
+	struct phases *phases;		/* of a model with host steps (phases.c), else NULL */
+	unsigned phase;			/* whose job the backend runs */
 	enum session_state state;	/* between submit and the end of wait */
 	bool ran;			/* a job has ended well: there are stats */
 	unsigned segments;
@@ -114,8 +130,11 @@ void model_put(struct mica_model *m);
 
 /* What a fault code says (MICA_FAULT_*), as text. */
 const char *fault_name(unsigned code);
-/* Name of the layer of the packet at `offset` of core's stream, "" when there is none. */
-const char *model_packet_layer(const struct mica_model *m, unsigned core, size_t offset);
+/* Name of the layer of the packet at `offset` of core's stream in that phase, "" when there is none. */
+const char *model_packet_layer(const struct mica_model *m, unsigned phase, unsigned core, size_t offset);
+/* The constants, where this process can read them. */
+const uint8_t *model_blob(const struct mica_model *m);
+int sdk_dmabuf_sync(const struct mica_buffer *b, uint64_t flags);	/* DMA_BUF_SYNC_START or _END; 0 or -1 with errno */
 
 /* ---- backends: cpu.c, drm.c with drm_uring.c and drm_ioctl.c ---- */
 
@@ -133,6 +152,9 @@ struct backend {
 	int (*session_create)(struct mica_session *s);
 	void (*session_destroy)(struct mica_session *s);		/* no job is left when it returns */
 	void (*session_bind)(struct mica_session *s, unsigned seg);	/* seg[] has changed */
+	void (*session_phase)(struct mica_session *s);			/* phase has changed */
+	void (*session_stop)(struct mica_session *s);			/* ends a job early, from any thread; may be NULL */
+	bool stats_once;						/* written by the first run only */
 	int (*submit)(struct mica_session *s);
 	int (*wait)(struct mica_session *s, int64_t timeout_ns);	/* -ETIME: still running */
 	int (*run)(struct mica_session *s, int64_t timeout_ns);
@@ -141,6 +163,18 @@ struct backend {
 			 double *latency_us, size_t max_samples, size_t *samples);
 };
 extern const struct backend backend_cpu, backend_drm;
+
+/* ---- models with host steps (phases.c): the same calls, around the backend's ---- */
+
+int phases_create(struct mica_session *s);	/* no-op for other models */
+void phases_destroy(struct mica_session *s);	/* before the backend's session */
+int phases_submit(struct mica_session *s);
+int phases_wait(struct mica_session *s, int64_t timeout_ns);
+int phases_run(struct mica_session *s, int64_t timeout_ns);
+int phases_eventfd(struct mica_session *s);
+const struct mica_job_stats *phases_stats(const struct mica_session *s);	/* the layers' records follow */
+uint64_t phases_host_ns(const struct mica_session *s);
+uint32_t phases_count(const struct mica_session *s, unsigned step);
 
 /* Absolute CLOCK_MONOTONIC time of a relative timeout; INT64_MAX for none. */
 int64_t deadline_after(int64_t timeout_ns);

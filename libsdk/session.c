@@ -75,10 +75,15 @@ int mica_session_create(struct mica_model *m, struct mica_session **out)
 	ret = m->dev->be->session_create(s);
 	if (ret)
 		goto err_buffer;
+	ret = phases_create(s);
+	if (ret)
+		goto err_backend;
 	model_get(m);
 	*out = s;
 	return 0;
 
+err_backend:
+	m->dev->be->session_destroy(s);
 err_buffer:
 	mica_buffer_free(s->own);
 err_free:
@@ -93,6 +98,7 @@ void mica_session_destroy(struct mica_session *s)
 	if (!s)
 		return;
 	m = s->model;
+	phases_destroy(s);
 	m->dev->be->session_destroy(s);
 	if (s->eventfd >= 0)
 		close(s->eventfd);
@@ -246,7 +252,7 @@ int mica_session_submit(struct mica_session *s)
 	if (ret)
 		return ret;
 	s->error[0] = 0;
-	ret = s->model->dev->be->submit(s);
+	ret = s->phases ? phases_submit(s) : s->model->dev->be->submit(s);
 	if (ret)
 		snprintf(s->error, sizeof(s->error), "%s", mica_error_text());
 	else
@@ -258,7 +264,7 @@ int mica_session_wait(struct mica_session *s, int64_t timeout_ns)
 {
 	if (s->state != SESSION_BUSY)
 		return sdk_err(EINVAL, "nothing was submitted that could be waited for");
-	return job_ended(s, s->model->dev->be->wait(s, timeout_ns));
+	return job_ended(s, s->phases ? phases_wait(s, timeout_ns) : s->model->dev->be->wait(s, timeout_ns));
 }
 
 int mica_session_run(struct mica_session *s, int64_t timeout_ns)
@@ -269,7 +275,7 @@ int mica_session_run(struct mica_session *s, int64_t timeout_ns)
 		return ret;
 	s->error[0] = 0;
 	s->state = SESSION_BUSY;
-	return job_ended(s, s->model->dev->be->run(s, timeout_ns));
+	return job_ended(s, s->phases ? phases_run(s, timeout_ns) : s->model->dev->be->run(s, timeout_ns));
 }
 
 int mica_session_eventfd(struct mica_session *s)
@@ -281,7 +287,7 @@ int mica_session_eventfd(struct mica_session *s)
 	s->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->eventfd < 0)
 		return sdk_err(errno, "cannot create an eventfd: %s", strerror(errno));
-	ret = s->model->dev->be->eventfd(s);
+	ret = s->phases ? phases_eventfd(s) : s->model->dev->be->eventfd(s);
 	if (ret) {
 		close(s->eventfd);
 		s->eventfd = -1;
@@ -300,12 +306,18 @@ static int check_ran(const struct mica_session *s)
 	return s->ran ? 0 : sdk_err(ENODATA, "the session has run no job yet: there are no statistics");
 }
 
+/* The records of the last job, or of all jobs of the last run. */
+static const struct mica_job_stats *stats_of(const struct mica_session *s)
+{
+	return s->phases ? phases_stats(s) : (const void *)((const uint8_t *)s->own->map + s->stats_offset);
+}
+
 int mica_session_stats(struct mica_session *s, struct mica_job_stats *stats)
 {
 	int ret = check_ran(s);
 
 	if (!ret)
-		memcpy(stats, (const uint8_t *)s->own->map + s->stats_offset, sizeof(*stats));
+		memcpy(stats, stats_of(s), sizeof(*stats));
 	return ret;
 }
 
@@ -318,7 +330,29 @@ int mica_session_layer_stats(struct mica_session *s, struct mica_layer_stats *la
 	if (ret)
 		return ret;
 	n = stats.layers < s->model->layers ? stats.layers : s->model->layers;
-	memcpy(layers, (const uint8_t *)s->own->map + s->stats_offset + sizeof(stats),
-	       (n < max ? n : max) * sizeof(*layers));
+	memcpy(layers, stats_of(s) + 1, (n < max ? n : max) * sizeof(*layers));
 	return n;
+}
+
+uint64_t mica_session_host_ns(struct mica_session *s)
+{
+	return s->phases && s->ran ? phases_host_ns(s) : 0;
+}
+
+int mica_session_output_dims(struct mica_session *s, unsigned index, uint32_t dim[MICA_MAX_RANK])
+{
+	const struct mica_tensor_info *t = mica_model_output(s->model, index);
+	int ret;
+
+	if (!t)
+		return -EINVAL;
+	memcpy(dim, t->dim, sizeof(t->dim));
+	if (t->counted_axis < 0)
+		return 0;
+	ret = check_idle(s);
+	if (!ret)
+		ret = check_ran(s);
+	if (!ret)
+		dim[t->counted_axis] = phases_count(s, s->model->c.meta->outputs[index]->counter);
+	return ret;
 }

@@ -5,7 +5,7 @@
 
 enum { OPT_COMMANDS = OPT_LAST, OPT_MEMORY, OPT_GRAPH };
 
-static int dump_commands(const struct mica_model *m, const struct mica_model_info *info)
+static int dump_streams(const struct mica_model *m, const struct mica_model_info *info, unsigned phase)
 {
 	char line[1024];
 
@@ -13,7 +13,9 @@ static int dump_commands(const struct mica_model *m, const struct mica_model_inf
 		const void *commands;
 		size_t size, at = 0;
 
-		mica_model_stream(m, core, &commands, &size);
+		mica_model_phase_stream(m, phase, core, &commands, &size);
+		if (!size)
+			continue;
 		printf("core %u, %zu bytes\n", core, size);
 		while (at < size) {
 			const union mica_pkt *p = (const void *)((const uint8_t *)commands + at);
@@ -83,6 +85,31 @@ static void dump_comparison(const struct mica_model *m, const struct mica_model_
 	}
 	if (mem.savings)
 		dump_savings(m, &mem);
+}
+
+static void dump_host_steps(const struct mica_model *m, unsigned phase)
+{
+	for (unsigned i = 0; i < mica_model_phase_host_steps(m, phase); i++) {
+		struct mica_host_step_info s;
+		struct mica_layer_info layer;
+
+		mica_model_host_step(m, phase, i, &s);
+		mica_model_layer(m, s.layer, &layer);
+		printf("%s  # %s, %llu bytes\n", s.text, layer.name, (unsigned long long)s.bytes);
+	}
+}
+
+static int dump_commands(const struct mica_model *m, const struct mica_model_info *info)
+{
+	int ret = 0;
+
+	for (unsigned k = 0; k < info->phases && !ret; k++) {
+		if (info->host_steps)
+			printf("phase %u\n", k);
+		ret = dump_streams(m, info, k);
+		dump_host_steps(m, k);
+	}
+	return ret;
 }
 
 static int dump_memory(const struct mica_model *m, const struct mica_model_info *info)

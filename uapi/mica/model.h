@@ -13,7 +13,7 @@
 #include <stddef.h>
 
 #define MICA_MODEL_MAGIC	0x006c646d6143494dull	/* "MICamdl\0" */
-#define MICA_MODEL_VERSION	1u
+#define MICA_MODEL_VERSION	2u	/* 1: without phases; both are read, and 1 is written where it does */
 
 struct mica_model_header {
 	__u64 magic;
