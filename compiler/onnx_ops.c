@@ -22,6 +22,8 @@ static const struct {
 	{ onnx_qlinear_ops, "matrix engine" },
 	{ onnx_signal_ops, "matrix engine in f32" },
 	{ onnx_spatial_ops, "vector engine, several steps in f32" },
+	{ onnx_index_ops, "host (libmica), between the jobs of the device" },
+	{ onnx_sample_ops, "host (libmica), between the jobs of the device" },
 };
 
 const struct onnx_def *onnx_find(const char *type)

@@ -358,50 +358,6 @@ static int canon_compress(struct ir_graph *g, struct ir_op *op, const struct onn
 	return 0;
 }
 
-static int infer_reverse(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
-{
-	const struct ir_value *x = op->in[0], *lens = op->in[1];
-	int64_t ba = onnx_int(op, "batch_axis", 1), ta = onnx_int(op, "time_axis", 0);
-	(void)d;
-
-	if (x->rank < 2 || ba + ta != 1 || (ba && ta) || !lens->data || lens->dtype != IR_I64 ||
-	    ir_elements(lens) != x->dim[ba])
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "sequence_lens must be a constant with one entry per batch, the "
-				 "axes 0 and 1; fix the lengths in the model");
-	for (int64_t i = 0; i < x->dim[ba]; i++)
-		if (((int64_t *)lens->data)[i] < 0 || ((int64_t *)lens->data)[i] > x->dim[ta])
-			return onnx_fail(g, op, MICA_ERR_SHAPE,
-					 "a sequence of length %lld exceeds the time axis of %lld; "
-					 "check the model",
-					 (long long)((int64_t *)lens->data)[i],
-					 (long long)x->dim[ta]);
-	return onnx_out(g, op, 0, x->dtype, x->rank, x->dim);
-}
-
-static int canon_reverse(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
-{
-	struct build b = build_at(g, op);
-	struct ir_value *x = expr_in(g, op, 0), **part;
-	unsigned ba = (unsigned)onnx_int(op, "batch_axis", 1), ta = 1 - ba;
-	int64_t batch = x->dim[ba], time = x->dim[ta], *at;
-	(void)d;
-
-	part = ir_alloc((size_t)batch, sizeof(*part));
-	at = ir_alloc((size_t)time, sizeof(*at));
-	for (int64_t i = 0; i < batch; i++) {
-		int64_t len = ((int64_t *)op->in[1]->data)[i];
-
-		for (int64_t t = 0; t < time; t++)
-			at[t] = t < len ? len - 1 - t : t;
-		part[i] = expr_take(&b, build_slice1(&b, x, ba, i, 1), ta, at, time);
-	}
-	expr_becomes(&b, op, 0, build_concat(&b, part, (unsigned)batch, ba));
-	free(part);
-	free(at);
-	return 0;
-}
-
 const struct onnx_def onnx_select_ops[] = {
 	{ "ArgMax", MICA_RED_MAX, 1, 1, infer_arg, NULL, canon_arg },
 	{ "ArgMin", MICA_RED_MIN, 1, 1, infer_arg, NULL, canon_arg },
@@ -411,6 +367,5 @@ const struct onnx_def onnx_select_ops[] = {
 	{ "EyeLike", 0, 1, 1, infer_eye, fold_eye, NULL },
 	{ "OneHot", 0, 3, 3, infer_onehot, NULL, canon_onehot },
 	{ "Compress", 0, 2, 2, infer_compress, NULL, canon_compress },
-	{ "ReverseSequence", 0, 2, 2, infer_reverse, NULL, canon_reverse },
 	{ 0 },
 };

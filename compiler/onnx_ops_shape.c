@@ -274,25 +274,6 @@ static int infer_range(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 	return onnx_out(g, op, 0, op->in[0]->dtype, 1, &n);
 }
 
-static int infer_nonzero(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
-{
-	const struct ir_value *x = op->in[0];
-	int64_t dim[2] = { x->rank, 0 };
-	(void)d;
-
-	if (!x->data || (x->dtype != IR_I64 && x->dtype != IR_BOOL && x->dtype != MICA_F32))
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "a result whose size depends on data is not supported; cut the "
-				 "model before this node");
-	for (int64_t i = 0, n = ir_elements(x), s = (int64_t)ir_dtype_size(x->dtype); i < n; i++) {
-		int64_t v = 0;
-
-		memcpy(&v, (uint8_t *)x->data + i * s, (size_t)s);
-		dim[1] += v != 0;
-	}
-	return onnx_out(g, op, 0, IR_I64, 2, dim);
-}
-
 const struct onnx_def onnx_shape_ops[] = {
 	{ "Reshape", 0, 1, 2, infer_reshape, fold_copy, canon_reshape },
 	{ "Flatten", 0, 1, 1, infer_flatten, fold_copy, canon_reshape },
@@ -305,6 +286,5 @@ const struct onnx_def onnx_shape_ops[] = {
 	{ "Size", 1, 1, 1, infer_shape, fold_size, NULL },
 	{ "ConstantOfShape", 0, 1, 1, infer_fill, fold_fill, NULL },
 	{ "Range", 0, 3, 3, infer_range, fold_range, NULL },
-	{ "NonZero", 0, 1, 1, infer_nonzero, fold_nonzero, NULL },
 	{ 0 },
 };

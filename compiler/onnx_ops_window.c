@@ -151,14 +151,34 @@ static int infer_pool(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	struct window win;
 	(void)d;
 
-	if (op->outs > 1 && op->out[1] && (op->out[1]->uses || op->out[1]->is_output))
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "the indices of the maxima are not supported; export without "
-				 "them");
-	if (window_read(g, op, x, NULL, &win))
+	if (window_read(g, op, x, NULL, &win) || window_out(g, op, &win, x->dtype, x->dim[0], x->dim[1]))
 		return -(int)g->err->code;
-	onnx_out(g, op, 1, IR_I64, x->rank, x->dim);
-	return window_out(g, op, &win, x->dtype, x->dim[0], x->dim[1]);
+	if (op->outs > 1 && op->out[1] && (!op->out[0] || ir_elements(x) > 1 << 24))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED, "indices of maxima above 2^24 are not exact; export without them");
+	return op->outs > 1 ? onnx_out(g, op, 1, IR_I64, op->out[0]->rank, op->out[0]->dim) : 0;
+}
+
+/* Where the maxima stand is looked up by the host. */
+static void max_indices(struct ir_graph *g, struct ir_op *op, const struct window *win)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *x = op->in[0], *y = op->outs > 1 ? op->out[1] : NULL;
+	struct ir_op *h;
+
+	if (!y || !(y->uses + y->is_output))
+		return;
+	b.format = MICA_F32;
+	h = build_host(&b, MICA_HOST_MAX_POOL_INDEX, &x, 1, y->rank, y->dim);
+	for (unsigned i = 0; i < win->spatial; i++) {
+		unsigned w = 3 - win->spatial + i;
+
+		h->a.host_int[i] = win->k[w];
+		h->a.host_int[3 + i] = win->stride[w];
+		h->a.host_int[6 + i] = win->dil[w];
+		h->a.host_int[9 + i] = win->lo[w];
+	}
+	h->a.host_int[12] = onnx_int(op, "storage_order", 0) != 0;
+	build_becomes(g, y, h->out[0]);
 }
 
 struct ir_value *build_pool_of(struct build *b, struct ir_op *op, struct ir_value *x,
@@ -194,6 +214,7 @@ static int canon_pool(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 		return -(int)g->err->code;
 	expr_becomes(&b, op, 0,
 		     build_pool_of(&b, op, expr_in(g, op, 0), &win, (enum mica_pool)d->code));
+	max_indices(g, op, &win);
 	return 0;
 }
 

@@ -256,37 +256,6 @@ int mica_host_run_scatter_nd(struct mica_host_call *c)
 	return 0;
 }
 
-/* ---- ONE_HOT ---- */
-
-const char *mica_host_check_one_hot(const struct mica_host_step *s)
-{
-	const struct mica_host_tensor *idx = &s->in[0], *y = &s->out;
-	unsigned axis = (unsigned)s->ints[0];
-
-	if (!host_axis_ok(s->ints[0], y) || y->rank != idx->rank + 1 || mica_host_elements(&s->in[1]) != 2)
-		return "the axis, the ranks or the two values do not fit";
-	for (unsigned i = 0; i < idx->rank; i++)
-		if (idx->dim[i] != y->dim[i < axis ? i : i + 1])
-			return "the dimensions do not fit";
-	return NULL;
-}
-
-int mica_host_run_one_hot(struct mica_host_call *c)
-{
-	const struct mica_host_tensor *y = &c->step->out;
-	unsigned axis = (unsigned)c->step->ints[0];
-	uint64_t front = host_extent(y, 0, axis), depth = y->dim[axis], back = host_extent(y, axis + 1, y->rank), at;
-
-	for (uint64_t f = 0; f < front; f++) {
-		for (uint64_t i = 0; i < depth * back; i++)
-			c->out[f * depth * back + i] = c->in[1][0];
-		for (uint64_t b = 0; b < back; b++)
-			if (host_index(c, truncf(c->in[0][f * back + b]), depth, &at))
-				c->out[(f * depth + at) * back + b] = c->in[1][1];
-	}
-	return 0;
-}
-
 /* ---- REVERSE_SEQUENCE ---- */
 
 const char *mica_host_check_reverse_sequence(const struct mica_host_step *s)
