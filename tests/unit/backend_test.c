@@ -522,6 +522,41 @@ static void add_output(struct gen *t, struct ir_value *v)
 	g->output = realloc(g->output, (g->outputs + 1) * sizeof(*g->output));
 	g->output[g->outputs++] = v;
 }
+/* Host steps: indices that are valid by construction, and what they select; sometimes scattered back. */
+static void gen_host(struct gen *t)
+{
+	struct ir_value *x = any(t), *in[3], *idx, *y;
+	int axis = pick(0, 3);
+	int64_t dim[4];
+	struct ir_op *op;
+
+	if (x->dtype != MICA_F32) {
+		y = value(t, MICA_F32, x->dim[0], x->dim[1], x->dim[2], x->dim[3]);
+		add(t, IR_UNARY, &x, 1, y)->a.fn = MICA_FN_COPY;
+		x = y;
+	}
+	memcpy(dim, x->dim, sizeof(dim));
+	dim[axis] = pick(1, (int)dim[axis]);
+	idx = value(t, MICA_F32, dim[0], dim[1], dim[2], dim[3]);
+	op = add(t, IR_HOST, &x, 1, idx);
+	op->a.host = MICA_HOST_TOP_K;
+	op->a.host_int[0] = axis;
+	op->a.host_int[1] = chance(50);
+	y = value(t, MICA_F32, dim[0], dim[1], dim[2], dim[3]);
+	in[0] = chance(80) ? x : constant(t, MICA_F32, 4, x->dim);
+	in[1] = idx;
+	op = add(t, IR_HOST, in, 2, y);
+	op->a.host = MICA_HOST_GATHER_ELEMENTS;
+	op->a.host_int[0] = axis;
+	if (chance(60))
+		return;
+	in[2] = y;
+	op = add(t, IR_HOST, in, 3, value(t, MICA_F32, x->dim[0], x->dim[1], x->dim[2], x->dim[3]));
+	op->a.host = MICA_HOST_SCATTER_ELEMENTS;
+	op->a.host_int[0] = axis;
+	op->a.host_int[1] = pick(0, MICA_HOST_REDUCTIONS - 1);
+}
+
 
 static void gen_outputs(struct gen *t)
 {
@@ -543,7 +578,7 @@ static void generate(struct gen *t, uint64_t seed)
 {
 	static void (*const gens[])(struct gen *) = {
 		gen_conv, gen_conv, gen_conv, gen_conv, gen_pool, gen_binary, gen_binary, gen_unary, gen_resize, gen_reduce, gen_rows,
-		gen_matmul, gen_concat, gen_concat, gen_slice, gen_slice, gen_shuffle, gen_transpose, gen_reshape, gen_pad, gen_expand,
+		gen_matmul, gen_concat, gen_concat, gen_slice, gen_slice, gen_shuffle, gen_transpose, gen_reshape, gen_pad, gen_expand, gen_host,
 	};
 	static const int dtypes[] = { MICA_F32, MICA_BF16, MICA_E4M3, MICA_E5M2, MICA_I8, MICA_E4M3, MICA_I8 };
 	unsigned ops;
@@ -688,12 +723,51 @@ static int run_prepared(struct mica_engine *e, const struct mica_job *job, const
 	return code;
 }
 
+static void run_hosts(const struct mica_compiled *c, const struct be_phase *p, struct mica_job *job, const char *what)
+{
+	for (unsigned i = 0; i < p->hosts; i++) {
+		const struct mica_host_step *h = &c->state.host[p->host + i];
+		struct mica_host_call call = { .step = h, .scratch = malloc(mica_host_scratch(h) + 1) };
+
+		for (unsigned k = 0; k < h->ins; k++)
+			call.in[k] = (void *)(job->seg[MICA_ADDR_SEG(h->in[k].addr)] + MICA_ADDR_OFF(h->in[k].addr));
+		call.out = (void *)(job->seg[MICA_ADDR_SEG(h->out.addr)] + MICA_ADDR_OFF(h->out.addr));
+		if (mica_host_run(&call))
+			fail_msg("%s: host step %u: %s", what, i, call.why);
+		free(call.scratch);
+	}
+}
+
+/* Memory full of garbage; LMEM again in front of each phase. */
+static void run_phases(struct mica_engine *e, const struct mica_compiled *c, struct mica_job *job, enum way way,
+		       const struct mica_layout *at, const char *what)
+{
+	struct mica_job_fault fault = { 0 };
+
+	for (unsigned k = 0; k < c->state.phases; k++) {
+		struct mica_job phase;
+		int code = 0;
+
+		mica_compiled_phase(c, k, &phase);
+		for (unsigned i = 0; i < c->cores; i++) {
+			job->stream[i] = phase.stream[i];
+			job->stream_size[i] = phase.stream_size[i];
+			memset(job->lmem[i], 0xa5, c->lmem);
+		}
+		if (c->state.phase[k].device)
+			code = way == STRAIGHT ? mica_job_run(e, job, &fault) : run_prepared(e, job, at, &fault);
+		if (code)
+			fail_msg("%s, way %u: fault %d, core %u, packet %u: %s %s", what, way, fault.code, fault.core, fault.packet,
+				 mica_check_name(fault.check), fault.field ? fault.field : "-");
+		run_hosts(c, &c->state.phase[k], job, what);
+	}
+}
+
 static void run_job(struct mica_engine *e, const struct mica_compiled *c, const struct want *w, const char *what)
 {
 	const struct ir_graph *g = c->g;
 
 	for (enum way way = STRAIGHT; way < WAYS; way++) {
-		struct mica_job_fault fault = { 0 };
 		struct mica_job job;
 		struct window mem;
 
@@ -702,9 +776,7 @@ static void run_job(struct mica_engine *e, const struct mica_compiled *c, const 
 		job.seg[MICA_SEG_WEIGHTS] = c->state.blob.data;
 		for (unsigned i = 0; i < g->inputs; i++)
 			memcpy(job.seg[MICA_SEG_IO + i], w->codes[g->input[i]->id], w->size[g->input[i]->id]);
-		if (way == STRAIGHT ? mica_job_run(e, &job, &fault) : run_prepared(e, &job, &mem.at, &fault))
-			fail_msg("%s, way %u: fault %d, core %u, packet %u: %s %s", what, way, fault.code, fault.core, fault.packet,
-				 mica_check_name(fault.check), fault.field ? fault.field : "-");
+		run_phases(e, c, &job, way, &mem.at, what);
 		for (unsigned i = 0; i < g->outputs; i++) {
 			const uint8_t *a = job.seg[MICA_SEG_IO + g->inputs + i], *b = w->codes[w->out[i]];
 
