@@ -40,6 +40,17 @@ static double total_utilization(const struct report *r)
 	return utilization(sum, r->stats.cycles, r->c->cores);
 }
 
+/* Bytes that a layer moves on the host; 0 when the device computes it. */
+static uint64_t host_bytes(const struct report *r, unsigned layer)
+{
+	const struct be_state *b = &r->c->state;
+
+	for (unsigned i = 0; i < b->hosts; i++)
+		if (b->host[i].layer == layer)
+			return mica_host_bytes(&b->host[i]);
+	return 0;
+}
+
 static double gap(uint64_t peak, uint64_t bound)
 {
 	return bound ? 100.0 * ((double)peak - (double)bound) / (double)bound : 0;
@@ -102,7 +113,7 @@ static void json_layer(const struct report *r, unsigned i)
 		format_of(s->op), shape, (unsigned long long)ir_op_macs(s->op), (unsigned long long)l->start, (unsigned long long)l->end);
 	for (unsigned e = 0; e < MICA_ENGINE_CIM; e++)
 		fprintf(r->f, "%s\"%s\": %llu", e ? ", " : "", engine_names[e], (unsigned long long)l->busy[e]);
-	fprintf(r->f, "}, \"output\": \"%s\", \"view\": %s, \"tiles\": %u}", space_name(&r->c->state, s->op->out[0]),
+	fprintf(r->f, "}, \"host_bytes\": %llu, \"output\": \"%s\", \"view\": %s, \"tiles\": %u}", (unsigned long long)host_bytes(r, i), space_name(&r->c->state, s->op->out[0]),
 		be_done_by_views(s) ? "true" : "false", s->t.tiles);
 }
 
@@ -208,6 +219,8 @@ static void html_layer(const struct report *r, unsigned i)
 		format_of(s->op), shape, (unsigned long long)ir_op_macs(s->op), (unsigned long long)(l->end - l->start),
 		100 * utilization(cells(s->op), l->end - l->start, r->c->cores), be_done_by_views(s) ? "view" : space_name(&r->c->state, s->op->out[0]),
 		s->t.tiles, 100 * (double)l->start / total, 100 * (double)(l->end - l->start) / total);
+	if (s->op->kind == IR_HOST)
+		fprintf(r->f, "host, %llu bytes\n", (unsigned long long)host_bytes(r, i));
 }
 
 /* The LMEM plan as a picture: steps to the right, addresses upwards. */
@@ -297,6 +310,8 @@ static void write_html(const struct report *r)
 		(unsigned long long)b->lmem_peak, r->c->lmem, (unsigned long long)b->lmem_lower, gap(b->lmem_peak, b->lmem_lower),
 		(unsigned long long)b->arena_size, (unsigned long long)b->arena_lower, gap(b->arena_size, b->arena_lower),
 		(unsigned long long)b->arena_no_reuse, b->blob.size);
+	if (b->hosts)
+		fprintf(r->f, "<p>%u layers run on the host, in %u phases: their rows say how many bytes they move.\n", b->hosts, b->phases);
 	html_memory(r);
 	html_plan(r);
 	fputs("<h2>Layers</h2>\n<table><tr><th>#<th>name<th>operator<th>format<th>output<th class=n>MACs<th class=n>cycles<th class=n>MAC use"

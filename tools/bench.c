@@ -191,6 +191,9 @@ static int print_bench(struct bench *b, const struct bench_args *a)
 		printf("%llu %sdevice cycles on %u core%s, MAC utilization %.1f %%, DRAM traffic %.2f MB\n", (unsigned long long)b->stats.cycles,
 		       cpu ? "estimated " : "", b->info.cores, b->info.cores == 1 ? "" : "s",
 		       100 * mac_utilization(&b->stats, &b->dev_info), dram / 1e6);
+		if (b->info.host_steps)
+			printf("%u host steps in %u phases took %.3f ms of the last inference\n", b->info.host_steps, b->info.phases,
+			       mica_session_host_ns(b->session) / 1e6);
 		return 0;
 	}
 	o = json_object_new_object();
@@ -208,6 +211,8 @@ static int print_bench(struct bench *b, const struct bench_args *a)
 	json_object_object_add(o, "cycles_estimated", json_object_new_boolean(cpu));
 	json_object_object_add(o, "mac_utilization", json_num(mac_utilization(&b->stats, &b->dev_info)));
 	json_object_object_add(o, "dram_bytes", json_object_new_int64(dram));
+	json_object_object_add(o, "host_steps", json_object_new_int(b->info.host_steps));
+	json_object_object_add(o, "host_ms", json_num(mica_session_host_ns(b->session) / 1e6));
 	return json_print(o);
 }
 

@@ -178,3 +178,16 @@ const char *dims_text(const struct mica_tensor_info *t, char *buf, size_t size)
 		n += snprintf(buf + n, size - n, "%s%u", i ? "x" : "", t->dim[i]);
 	return buf;
 }
+
+void cli_crop(float *values, const struct mica_tensor_info *t, const uint32_t *valid)
+{
+	size_t front = 1, back = 1, keep;
+
+	if (t->counted_axis < 0)
+		return;
+	for (unsigned i = 0; i < t->rank; i++)
+		*((int)i < t->counted_axis ? &front : &back) *= t->dim[i];
+	keep = back / t->dim[t->counted_axis] * valid[t->counted_axis];
+	for (size_t f = 0; f < front; f++)
+		memmove(values + f * keep, values + f * back, keep * sizeof(*values));
+}

@@ -156,6 +156,8 @@ json_object *json_latency(struct latency l);
 json_object *json_num(double v);
 json_object *json_dims(const uint32_t *dim, unsigned rank);
 int json_print(json_object *o);				/* to stdout, frees; exit code */
+/* Brings the valid entries of a counted output (mica_session_output_dims) together, in place. */
+void cli_crop(float *values, const struct mica_tensor_info *t, const uint32_t *valid);
 /* "1x3x416x416" */
 const char *dims_text(const struct mica_tensor_info *t, char *buf, size_t size);
 /* e4m3, int8, ... and back */

@@ -132,6 +132,9 @@ static int summary(const struct compile_args *a, double seconds)
 		printf("%s: %s (%s), %u core%s, %.1f MMAC, weights %.2f MB, arena %.2f MB, commands %.2f MB, %.1f s\n", a->out, i.format,
 		       i.method, i.cores, i.cores == 1 ? "" : "s", i.macs / 1e6, i.weights_size / 1e6, i.arena_size / 1e6,
 		       i.stream_size / 1e6, seconds);
+		if (i.host_steps)
+			printf("%u of the %u layers run on the host, in %u phases, and move %.2f MB; 'mica dump' lists them\n", i.host_steps,
+			       i.layers, i.phases, i.host_bytes / 1e6);
 		mica_model_close(m);
 		return 0;
 	}
@@ -144,6 +147,8 @@ static int summary(const struct compile_args *a, double seconds)
 	json_object_object_add(o, "weights_bytes", json_object_new_int64(i.weights_size));
 	json_object_object_add(o, "arena_bytes", json_object_new_int64(i.arena_size));
 	json_object_object_add(o, "commands_bytes", json_object_new_int64(i.stream_size));
+	json_object_object_add(o, "host_steps", json_object_new_int(i.host_steps));
+	json_object_object_add(o, "host_bytes", json_object_new_int64(i.host_bytes));
 	json_object_object_add(o, "seconds", json_num(seconds));
 	mica_model_close(m);
 	return json_print(o);

@@ -132,6 +132,18 @@ static int dump_memory(const struct mica_model *m, const struct mica_model_info 
 	return 0;
 }
 
+static void dump_host_costs(const struct mica_model *m, unsigned phase)
+{
+	for (unsigned i = 0; i < mica_model_phase_host_steps(m, phase); i++) {
+		struct mica_host_step_info s;
+		struct mica_layer_info l;
+
+		mica_model_host_step(m, phase, i, &s);
+		mica_model_layer(m, s.layer, &l);
+		printf("%4u  %-18s %-6s %12llu bytes  %s\n", s.layer, s.name, "host", (unsigned long long)s.bytes, l.name);
+	}
+}
+
 static int dump_layers(const struct mica_model *m, const struct mica_model_info *info)
 {
 	printf("%s: %s, %u cores, %u layers, %.1f MMAC\n", info->name, info->format, info->cores, info->layers, info->macs / 1e6);
@@ -140,6 +152,11 @@ static int dump_layers(const struct mica_model *m, const struct mica_model_info 
 
 		mica_model_layer(m, i, &l);
 		printf("%4u  %-18s %-6s %12llu MAC  %s\n", i, l.op, l.format, (unsigned long long)l.macs, l.name);
+	}
+	for (unsigned k = 0; k < info->phases; k++) {
+		if (info->host_steps)
+			printf("phase %u: a job%s\n", k, mica_model_phase_host_steps(m, k) ? ", then on the host" : "");
+		dump_host_costs(m, k);
 	}
 	return 0;
 }

@@ -141,6 +141,9 @@ static json_object *model_json(const struct mica_model *m, const struct mica_mod
 	json_object_object_add(o, "commands_bytes", json_object_new_int64(i->stream_size));
 	json_object_object_add(o, "macs", json_object_new_int64(i->macs));
 	json_object_object_add(o, "layers", json_object_new_int(i->layers));
+	json_object_object_add(o, "phases", json_object_new_int(i->phases));
+	json_object_object_add(o, "host_steps", json_object_new_int(i->host_steps));
+	json_object_object_add(o, "host_bytes", json_object_new_int64(i->host_bytes));
 	for (unsigned k = 0; k < mica_model_input_count(m); k++)
 		json_object_array_add(in, tensor_json(mica_model_input(m, k)));
 	for (unsigned k = 0; k < mica_model_output_count(m); k++)
@@ -180,6 +183,9 @@ static int model_info(const char *path, bool json)
 		printf("  %.1f MMAC, %u layers, %u core%s with %u KiB LMEM; weights %.2f MB, arena %.2f MB, commands %.2f MB\n",
 		       i.macs / 1e6, i.layers, i.cores, i.cores == 1 ? "" : "s", i.lmem_size >> 10, i.weights_size / 1e6,
 		       i.arena_size / 1e6, i.stream_size / 1e6);
+		if (i.host_steps)
+			printf("  %u phases; %u host steps move %.2f MB in each inference ('mica dump' lists them)\n", i.phases, i.host_steps,
+			       i.host_bytes / 1e6);
 		tensors_text("input", mica_model_input_count(m), mica_model_input, m);
 		tensors_text("output", mica_model_output_count(m), mica_model_output, m);
 	}

@@ -378,21 +378,6 @@ static bool compare_values(struct test *t, unsigned i, const float *got)
 	return true;
 }
 
-/* Brings the valid entries of a counted output together. */
-static void crop(float *v, const struct mica_tensor_info *all, const struct mica_tensor_info *valid)
-{
-	size_t back = 1, front = 1, have, keep;
-
-	if (all->counted_axis < 0)
-		return;
-	for (unsigned i = 0; i < all->rank; i++)
-		*((int)i < all->counted_axis ? &front : &back) *= all->dim[i];
-	have = back;
-	keep = back / all->dim[all->counted_axis] * valid->dim[all->counted_axis];
-	for (size_t f = 0; f < front; f++)
-		memmove(v + f * keep, v + f * have, keep * sizeof(*v));
-}
-
 static bool compare_output(struct test *t, const struct run *r, unsigned i)
 {
 	const struct mica_onnx_data *d = &t->out[i];
@@ -414,7 +399,7 @@ static bool compare_output(struct test *t, const struct run *r, unsigned i)
 	if (!got)
 		return say(t, TEST_FAILED, "out of memory");
 	same = !mica_session_get_output_f32(r->session, (unsigned)index, got, info->elements) || say(t, TEST_FAILED, "%s", mica_error_text());
-	crop(got, info, &valid);
+	cli_crop(got, info, valid.dim);
 	same = same && compare_values(t, i, got);
 	free(got);
 	return same;

@@ -54,6 +54,21 @@ static int save(const char *path, const struct mica_tensor_info *t, const char *
 	return ret ? cli_sdk(ret) : 0;
 }
 
+/* The file holds what is valid of an output whose size the data decide; the codes (--raw) are there in full. */
+static int save_values(const struct run *r, unsigned i, const char *path)
+{
+	struct mica_tensor_info valid = *mica_model_output(r->model, i);
+	int ret = mica_session_output_dims(r->session, i, valid.dim);
+
+	if (ret)
+		return cli_sdk(ret);
+	cli_crop(r->output[i], mica_model_output(r->model, i), valid.dim);
+	valid.elements = 1;
+	for (unsigned k = 0; k < valid.rank; k++)
+		valid.elements *= valid.dim[k];
+	return save(path, &valid, "<f4", 4, r->output[i]);
+}
+
 static int save_output(const struct run *r, const struct run_args *a, unsigned i, struct results *res)
 {
 	static const char *const descr[] = { "", "<f4", "<u2", "|u1", "|u1", "|i1", "|u1", "<i4" };
@@ -63,7 +78,7 @@ static int save_output(const struct run *r, const struct run_args *a, unsigned i
 
 	file_name(r->model, i, name, sizeof(name));
 	snprintf(path, sizeof(path), "%s/%s.npy", a->output, name);
-	ret = save(path, t, "<f4", 4, r->output[i]);
+	ret = save_values(r, i, path);
 	json_object_array_add(res->files, json_object_new_string(path));
 	if (ret || !a->raw)
 		return ret;
@@ -139,6 +154,8 @@ static void print_text(const struct run *r, const struct run_args *a, const stru
 	printf("%s: %.2f ms, %llu %s on %u core%s, MAC utilization %.1f %%, DRAM traffic %.2f MB\n", r->dev_info.name, r->seconds * 1e3,
 	       (unsigned long long)r->stats.cycles, about, r->cores, r->cores == 1 ? "" : "s",
 	       100 * mac_utilization(&r->stats, &r->dev_info), (r->stats.dram_read_bytes + r->stats.dram_write_bytes) / 1e6);
+	if (mica_session_host_ns(r->session))
+		printf("of that %.3f ms in host steps ('mica dump' names them)\n", mica_session_host_ns(r->session) / 1e6);
 	if (a->output)
 		printf("wrote %u output%s%s to %s%s\n", mica_model_output_count(r->model), mica_model_output_count(r->model) == 1 ? "" : "s",
 		       a->raw ? " and their codes" : "", a->output, res->png[0] ? ", and detections.png" : "");
@@ -186,9 +203,11 @@ static json_object *outputs_json(const struct run *r, const struct results *res)
 	for (unsigned i = 0; i < mica_model_output_count(r->model); i++) {
 		const struct mica_tensor_info *t = mica_model_output(r->model, i);
 		json_object *o = json_object_new_object(), *file = json_object_array_get_idx(res->files, i);
+		uint32_t dim[MICA_MAX_RANK];
 
+		mica_session_output_dims(r->session, i, dim);
 		json_object_object_add(o, "name", json_object_new_string(t->name));
-		json_object_object_add(o, "shape", json_dims(t->dim, t->rank));
+		json_object_object_add(o, "shape", json_dims(dim, t->rank));
 		json_object_object_add(o, "file", json_object_get(file));
 		json_object_array_add(list, o);
 	}
@@ -218,6 +237,7 @@ static int print_json(const struct run *r, const struct run_args *a, const struc
 	json_object_object_add(o, "cycles_estimated", json_object_new_boolean(cpu));
 	json_object_object_add(o, "mac_utilization", json_num(mac_utilization(&r->stats, &r->dev_info)));
 	json_object_object_add(o, "dram_bytes", json_object_new_int64(r->stats.dram_read_bytes + r->stats.dram_write_bytes));
+	json_object_object_add(o, "host_ms", json_num(mica_session_host_ns(r->session) / 1e6));
 	json_object_object_add(o, "cores", json_object_new_int(r->cores));
 	return json_print(o);
 }
