@@ -2,11 +2,13 @@
 /* The importer: an .onnx file becomes a graph of IR_ONNX operators in topological order, initializers become constants. */
 #include <stdlib.h>
 #include <string.h>
-#include "onnx.h"
+#include "onnx_control.h"
 
 struct import {
 	struct ir_graph *g;
 	const Onnx__GraphProto *p;
+	const char ***captures; /* by node: names that its subgraphs read, or NULL */
+	unsigned *captured;
 	struct ir_value **ins; /* scratch for one node */
 	unsigned ins_cap;
 };
@@ -156,10 +158,23 @@ static int declare_outputs(struct import *c)
 	return 0;
 }
 
-/* Index of the node behind operand k + 1, or 0. -1: the tensor does not exist. */
-static int64_t producer(const struct import *c, const Onnx__NodeProto *n, size_t k)
+/* Operands of node i: its own, then what its subgraphs read. */
+static size_t operand_count(const struct import *c, size_t i)
 {
-	const char *name = n->input[k];
+	return c->p->node[i]->n_input + c->captured[i];
+}
+
+static const char *operand_name(const struct import *c, size_t i, size_t k)
+{
+	const Onnx__NodeProto *n = c->p->node[i];
+
+	return k < n->n_input ? n->input[k] : c->captures[i][k - n->n_input];
+}
+
+/* Index of the node behind operand k + 1, or 0. -1: the tensor does not exist. */
+static int64_t producer(const struct import *c, size_t i, size_t k)
+{
+	const char *name = operand_name(c, i, k);
 	const struct ir_value *v;
 
 	if (!name || !*name)
@@ -189,21 +204,21 @@ static int sort_nodes(struct import *c, size_t *order)
 			const Onnx__NodeProto *node = c->p->node[i];
 			int64_t p;
 
-			if (next[i] == node->n_input) {
+			if (next[i] == operand_count(c, i)) {
 				state[i] = 2;
 				order[done++] = i;
 				depth--;
 				continue;
 			}
-			p = producer(c, node, next[i]);
+			p = producer(c, i, next[i]);
 			if (p < 0) {
 				r = node_fail(c, node, MICA_ERR_CORRUPT,
 					      "reads a tensor that nothing defines: ",
-					      node->input[next[i]]);
+					      operand_name(c, i, next[i]));
 			} else if (p && state[p - 1] == 1) {
 				r = node_fail(c, node, MICA_ERR_CORRUPT,
 					      "is part of a cycle through tensor ",
-					      node->input[next[i]]);
+					      operand_name(c, i, next[i]));
 			} else if (p && !state[p - 1]) {
 				state[p - 1] = 1;
 				stack[depth++] = (size_t)p - 1;
@@ -218,75 +233,112 @@ static int sort_nodes(struct import *c, size_t *order)
 	return r;
 }
 
-/* A Constant node's value, as a tensor. */
-static int import_constant(struct import *c, const Onnx__NodeProto *n)
+/* A Constant node's value, as a tensor. False: of no kind that we know. */
+static bool constant_tensor(const Onnx__NodeProto *n, Onnx__TensorProto *made, int64_t *count, const Onnx__TensorProto **t)
 {
-	Onnx__TensorProto made = ONNX__TENSOR_PROTO__INIT;
-	const Onnx__TensorProto *t = NULL;
-	char where[256];
-	int64_t count = 0;
-
-	made.has_data_type = true;
-	for (size_t i = 0; i < n->n_attribute && !t; i++) {
+	made->has_data_type = true;
+	*t = NULL;
+	for (size_t i = 0; i < n->n_attribute && !*t; i++) {
 		Onnx__AttributeProto *a = n->attribute[i];
 		const char *name = a->name ? a->name : "";
 
 		if (!strcmp(name, "value") && a->t) {
-			t = a->t;
+			*t = a->t;
 		} else if (!strncmp(name, "value_float", 11)) {
 			bool list = !strcmp(name, "value_floats");
 
-			made.data_type = ONNX_F32;
-			made.float_data = list ? a->floats : &a->f;
-			count = (int64_t)(made.n_float_data = list ? a->n_floats : 1);
-			made.n_dims = list;
-			t = &made;
+			made->data_type = ONNX_F32;
+			made->float_data = list ? a->floats : &a->f;
+			*count = (int64_t)(made->n_float_data = list ? a->n_floats : 1);
+			made->n_dims = list;
+			*t = made;
 		} else if (!strncmp(name, "value_int", 9)) {
 			bool list = !strcmp(name, "value_ints");
 
-			made.data_type = ONNX_I64;
-			made.int64_data = list ? a->ints : &a->i;
-			count = (int64_t)(made.n_int64_data = list ? a->n_ints : 1);
-			made.n_dims = list;
-			t = &made;
+			made->data_type = ONNX_I64;
+			made->int64_data = list ? a->ints : &a->i;
+			*count = (int64_t)(made->n_int64_data = list ? a->n_ints : 1);
+			made->n_dims = list;
+			*t = made;
 		}
 	}
-	made.dims = &count;
-	if (!t || n->n_output != 1 || !n->output[0] || !*n->output[0])
-		return node_fail(
-			c, n, MICA_ERR_UNSUPPORTED,
-			"has no value of a supported kind (tensor, float or int): ", node_name(n));
-	ir_value_remove(c->g, ir_value_find(c->g, n->output[0]));
-	snprintf(where, sizeof(where), "node '%.150s' (Constant)", node_name(n));
-	return onnx_tensor(c->g, t, n->output[0], where) ? 0 : -(int)c->g->err->code;
+	made->dims = count;
+	return *t && n->n_output == 1 && n->output[0] && *n->output[0];
 }
 
-static int import_node(struct import *c, Onnx__NodeProto *n)
+struct ir_value *onnx_constant(struct ir_graph *g, const Onnx__NodeProto *n, const char *name)
 {
-	struct ir_value *outs[64];
-	struct ir_op *op;
+	Onnx__TensorProto made = ONNX__TENSOR_PROTO__INIT;
+	const Onnx__TensorProto *t;
+	char where[256];
+	int64_t count = 0;
 
-	if (!n->op_type || !*n->op_type || n->n_output > ARRAY_LEN(outs) || n->n_input > 65535)
-		return node_fail(
-			c, n, MICA_ERR_CORRUPT,
-			"has no operator type, or too many operands or results: ", node_name(n));
+	if (!constant_tensor(n, &made, &count, &t)) {
+		mica_err_set(g->err, MICA_ERR_UNSUPPORTED,
+			     "%s: node '%.150s' (Constant): has no value of a supported kind (tensor, float or int); export the model again",
+			     g->name, node_name(n));
+		return NULL;
+	}
+	snprintf(where, sizeof(where), "node '%.150s' (Constant)", node_name(n));
+	return onnx_tensor(g, t, name, where);
+}
+
+static int import_constant(struct import *c, const Onnx__NodeProto *n)
+{
+	struct ir_value *declared = n->n_output && n->output[0] ? ir_value_find(c->g, n->output[0]) : NULL;
+
+	if (declared)
+		ir_value_remove(c->g, declared);
+	return onnx_constant(c->g, n, n->n_output ? n->output[0] : NULL) ? 0 : -(int)c->g->err->code;
+}
+
+int onnx_check_node(struct ir_graph *g, const Onnx__NodeProto *n)
+{
+	if (!n->op_type || !*n->op_type || n->n_output > ONNX_MAX_OUT || n->n_input > 65535)
+		return mica_err_set(g->err, MICA_ERR_CORRUPT,
+				    "%s: node '%.150s' (%.60s): has no operator type, or too many operands or results; export the model again",
+				    g->name, node_name(n), n->op_type ? n->op_type : "no type");
 	if (n->domain && *n->domain && strcmp(n->domain, "ai.onnx"))
-		return mica_err_set(c->g->err, MICA_ERR_UNSUPPORTED,
+		return mica_err_set(g->err, MICA_ERR_UNSUPPORTED,
 				    "%s: node '%.150s' (%.60s): operators of domain '%.100s' are "
 				    "not supported; export with standard ONNX operators",
-				    c->g->name, node_name(n), n->op_type, n->domain);
+				    g->name, node_name(n), n->op_type, n->domain);
+	return 0;
+}
+
+static int import_node(struct import *c, size_t i)
+{
+	Onnx__NodeProto *n = c->p->node[i];
+	struct ir_value *outs[ONNX_MAX_OUT];
+	size_t ins = operand_count(c, i);
+	struct ir_op *op;
+	int r = onnx_check_node(c->g, n);
+
+	if (r)
+		return r;
 	if (!strcmp(n->op_type, "Constant"))
 		return import_constant(c, n);
-	c->ins = ir_grow(c->ins, &c->ins_cap, (unsigned)n->n_input, sizeof(*c->ins));
-	for (size_t k = 0; k < n->n_input; k++)
-		c->ins[k] = n->input[k] && *n->input[k] ? ir_value_find(c->g, n->input[k]) : NULL;
+	c->ins = ir_grow(c->ins, &c->ins_cap, (unsigned)ins, sizeof(*c->ins));
+	for (size_t k = 0; k < ins; k++) {
+		const char *name = operand_name(c, i, k);
+
+		c->ins[k] = name && *name ? ir_value_find(c->g, name) : NULL;
+	}
 	for (size_t k = 0; k < n->n_output; k++)
 		outs[k] = n->output[k] && *n->output[k] ? ir_value_find(c->g, n->output[k]) : NULL;
-	op = ir_op_new(c->g, IR_ONNX, node_name(n), NULL, c->ins, (unsigned)n->n_input, outs,
+	op = ir_op_new(c->g, IR_ONNX, node_name(n), NULL, c->ins, (unsigned)ins, outs,
 		       (unsigned)n->n_output);
 	op->onnx_type = ir_strdup(n->op_type);
 	op->onnx = n;
 	return 0;
+}
+
+static void find_captures(struct import *c)
+{
+	c->captures = ir_alloc(c->p->n_node, sizeof(*c->captures));
+	c->captured = ir_alloc(c->p->n_node, sizeof(*c->captured));
+	for (size_t i = 0; i < c->p->n_node; i++)
+		c->captures[i] = onnx_captures(c->p->node[i], &c->captured[i]);
 }
 
 static int import_nodes(struct import *c)
@@ -294,13 +346,18 @@ static int import_nodes(struct import *c)
 	size_t *order = ir_alloc(c->p->n_node, sizeof(*order));
 	int r = declare_outputs(c);
 
+	find_captures(c);
 	if (!r)
 		r = sort_nodes(c, order);
 	for (size_t i = 0; i < c->p->n_node && !r; i++)
-		r = import_node(c, c->p->node[order[i]]);
+		r = import_node(c, order[i]);
 	for (unsigned i = 0; i < c->g->values; i++)
 		if (c->g->value[i])
 			c->g->value[i]->scratch = NULL;
+	for (size_t i = 0; i < c->p->n_node; i++)
+		free(c->captures[i]);
+	free(c->captures);
+	free(c->captured);
 	free(order);
 	free(c->ins);
 	return r;

@@ -22,11 +22,16 @@ enum onnx_type {
 struct onnx_import {
 	Onnx__ModelProto *model;
 	int64_t opset;
+	size_t inlined;		/* nodes of subgraphs so far, to bound hostile files */
 	char *dir;		/* of the model file: where external data may lie */
 };
 int64_t onnx_opset(const struct ir_graph *g);
 
 void onnx_import_free(void *import);
+/* What can be said of a node by itself: it has a type, a domain that we know, no absurd number of operands. 0 or -code. */
+int onnx_check_node(struct ir_graph *g, const Onnx__NodeProto *n);
+/* The value of a Constant node, called `name` (NULL: generated), or NULL with g->err filled. */
+struct ir_value *onnx_constant(struct ir_graph *g, const Onnx__NodeProto *n, const char *name);
 char *onnx_dir_of(const char *path);	/* to be freed */
 
 /* ---- onnx_data.c: one TensorProto (.pb), or NULL with err filled; freed by onnx__tensor_proto__free_unpacked ---- */
@@ -86,7 +91,8 @@ struct onnx_def {
 };
 extern const struct onnx_def onnx_elementwise_ops[], onnx_window_ops[], onnx_matrix_ops[], onnx_shape_ops[],
 	onnx_move_ops[], onnx_quant_ops[], onnx_math_ops[], onnx_select_ops[], onnx_loss_ops[], onnx_rnn_ops[],
-	onnx_einsum_ops[], onnx_qlinear_ops[], onnx_signal_ops[], onnx_spatial_ops[], onnx_index_ops[], onnx_sample_ops[];	/* end with type NULL */
+	onnx_einsum_ops[], onnx_qlinear_ops[], onnx_signal_ops[], onnx_spatial_ops[], onnx_index_ops[], onnx_sample_ops[],
+	onnx_control_ops[];	/* end with type NULL */
 const struct onnx_def *onnx_find(const char *type);
 
 /* Sets an output's type and shape; checks the sizes. 0 or -code. Absent outputs are fine. */

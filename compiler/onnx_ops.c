@@ -24,6 +24,7 @@ static const struct {
 	{ onnx_spatial_ops, "vector engine, several steps in f32" },
 	{ onnx_index_ops, "host (libmica), between the jobs of the device" },
 	{ onnx_sample_ops, "host (libmica), between the jobs of the device" },
+	{ onnx_control_ops, "nothing: inlined or unrolled" },
 };
 
 const struct onnx_def *onnx_find(const char *type)

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 #include "fold.h"
+#include "onnx_control.h"
 
 #define SMALL 4096 /* elements; larger results wait for fold_constants */
 
@@ -69,8 +70,17 @@ int pass_infer_shapes(struct ir_graph *g, const struct mica_compile_options *o)
 
 	ir_sweep(g); /* what nobody reads need not be supported */
 	for (struct ir_op *op = g->first; op; op = next) {
-		const struct onnx_def *d = onnx_find(op->onnx_type);
-		int r = d ? check_operands(g, op, d) : unknown_op(g, op);
+		const struct onnx_def *d;
+		int r;
+
+		if (onnx_is_control(op)) {	/* becomes operators that come next */
+			r = onnx_control(g, op, &next);
+			if (r)
+				return r;
+			continue;
+		}
+		d = onnx_find(op->onnx_type);
+		r = d ? check_operands(g, op, d) : unknown_op(g, op);
 
 		next = op->next;
 		if (!r)

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* If, Loop and Scan: their subgraphs become part of the graph while shapes are inferred, as far as constants decide how. */
+#ifndef MICA_ONNX_CONTROL_H
+#define MICA_ONNX_CONTROL_H
+
+#include "onnx.h"
+
+#define ONNX_MAX_OUT		64
+#define ONNX_MAX_INLINED	100000	/* nodes, all together */
+#define ONNX_MAX_TRIPS		1024	/* of one loop */
+
+/*
+ * Names that the subgraphs of n read from outside, each once; *count of them, malloc'ed. An operator with subgraphs has
+ * these values as operands behind its own.
+ */
+const char **onnx_captures(const Onnx__NodeProto *n, unsigned *count);
+/* Copies a subgraph of operator `at` in front of it: in[] are the values of p's inputs, out[] receives those of its outputs. */
+int onnx_inline(struct ir_graph *g, struct ir_op *at, const Onnx__GraphProto *p, struct ir_value *const *in, struct ir_value **out);
+
+bool onnx_is_control(const struct ir_op *op);
+/*
+ * Replaces op by what it stands for, or by one step of it; *next is the operator with which inference goes on. 0 or -code.
+ */
+int onnx_control(struct ir_graph *g, struct ir_op *op, struct ir_op **next);
+
+#endif /* MICA_ONNX_CONTROL_H */
