@@ -90,7 +90,7 @@ struct mica_engine {
 	struct pool *pool;
 	void *shared;			/* scratch that all threads of a packet see */
 	size_t shared_size;
-	/* Where the threads are divided among cores: cores has a thread for each, that of index i > 0 uses part[i - 1]. */
+	/* Where the threads are divided among cores: this engine has a share of them, part[] the others; cores runs them all. */
 	struct pool *cores;
 	struct mica_engine *part[MICA_MAX_CORES - 1];
 	unsigned parts;

@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define MAX_VARIANTS	3u
-#define MAX_PAIRS	20000000u	/* pairs of accesses of two cores that are compared */
+#define MAX_PAIRS	8000000u	/* pairs of packets of a stretch that are compared: some tenths of a second */
+#define MAX_ELIDED	16384u		/* packets of a job whose copies are looked at: half a KiB each while it lasts */
 
 /* One way to run: which copies are left out depends on where the segments are. */
 struct variant {
@@ -131,13 +132,13 @@ static bool read_and_time(struct mica_prepared *p, const struct mica_job *job)
 
 /* ---- What may run side by side ------------------------------------------------------------------------------------------ */
 
-static bool commands_meet(const struct command *a, const struct command *b)
+static bool meets_command(const struct access *x, unsigned n, const struct command *c)
 {
-	struct access x[ACCESS_MAX], y[ACCESS_MAX];
-	unsigned nx = access_of(a->p, a->core, x), ny = access_of(b->p, b->core, y);
+	struct access y[ACCESS_MAX];
+	unsigned m = access_of(c->p, c->core, y);
 
-	for (unsigned i = 0; i < nx; i++)
-		for (unsigned j = 0; j < ny; j++)
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned j = 0; j < m; j++)
 			if (access_conflict(&x[i], &y[j]))
 				return true;
 	return false;
@@ -146,12 +147,16 @@ static bool commands_meet(const struct command *a, const struct command *b)
 /* The rule of docs/isa.md: between two barriers no core touches a byte that another one writes. */
 static bool cores_keep_apart(const struct commands *l)
 {
+	struct access x[ACCESS_MAX];
 	uint64_t pairs = 0;
 
-	for (uint32_t i = 0; i < l->n; i++)
+	for (uint32_t i = 0; i < l->n; i++) {
+		unsigned n = access_of(l->c[i].p, l->c[i].core, x);
+
 		for (uint32_t j = i + 1; j < l->n && l->c[j].stretch == l->c[i].stretch; j++)
-			if (l->c[i].core != l->c[j].core && (++pairs > MAX_PAIRS || commands_meet(&l->c[i], &l->c[j])))
+			if (++pairs > MAX_PAIRS || (l->c[i].core != l->c[j].core && meets_command(x, n, &l->c[j])))
 				return false;
+	}
 	return true;
 }
 
@@ -219,7 +224,7 @@ static bool make_variants(struct mica_prepared *p, const struct mica_job *job, c
 	p->parallel = job->cores > 1 && cores_keep_apart(&plain) ? job->cores : 1;
 	p->variant[0].list = (struct commands){ 0 };
 	p->variant[MAX_VARIANTS - 1].list = plain;	/* freed from there, whatever happens */
-	if (layout && layout_fits(job, layout) && (job->cores == 1 || p->parallel > 1)) {
+	if (layout && plain.n <= MAX_ELIDED && layout_fits(job, layout) && (job->cores == 1 || p->parallel > 1)) {
 		p->layout = *layout;
 		if (!elided_variant(p, &plain, &p->variant[n++], job, layout->segs))
 			return false;
@@ -321,11 +326,14 @@ static void run_core(struct run *r, struct mica_engine *e, unsigned core)
 	}
 }
 
-static void core_item(void *ctx, uint32_t item, unsigned thread)
+/* An item is an engine, always with the same cores: its scratch memory has the right size from the first run on. */
+static void engine_item(void *ctx, uint32_t item, unsigned thread)
 {
 	struct run *r = ctx;
 
-	run_core(r, thread ? r->e->part[thread - 1] : r->e, item);
+	(void)thread;
+	for (unsigned core = item; core < r->p->cores; core += r->e->parts + 1)
+		run_core(r, item ? r->e->part[item - 1] : r->e, core);
 }
 
 static bool in_place(const struct mica_prepared *p, const struct variant *v, const struct mica_binding *b)
@@ -349,7 +357,7 @@ static int run_all(struct run *r, struct mica_job_fault *fault)
 
 	for (; r->stretch < r->p->stretches; r->stretch++) {
 		if (together)
-			pool_run(r->e->cores, core_item, r, r->p->cores);
+			pool_run(r->e->cores, engine_item, r, r->e->parts + 1);
 		for (unsigned i = 0; i < r->p->cores; i++) {
 			if (!together)
 				run_core(r, r->e, i);
