@@ -106,33 +106,53 @@ static void dw_operand_weights(const struct dwop *o, uint8_t *w, int32_t *start)
 
 /* ---- Rows -------------------------------------------------------------------------------------------------------------- */
 
-/* `n` bytes of codes or bf16 of a run of elements; whole vectors may be written. */
-VINL void dw_widen(const struct dwop *o, const struct quad_tables *t, const uint8_t *src, size_t n, uint8_t *dst)
+/* `count` pixels of n channels; whole vectors may be written. The next row's pixels are fetched meanwhile. */
+static void dw_widen_fp8(const struct mica_view *v, const uint8_t *src, size_t n, uint32_t count, uint8_t *dst, size_t bytes)
 {
-	switch (o->p->src.dtype) {
-	case MICA_F32:
-		for (size_t i = 0; i < n; i += 16)
-			_mm512_storeu_ps((float *)dst + i, _mm512_maskz_loadu_ps(mask_lanes(n - i), src + 4 * i));
-		break;
-	case MICA_BF16:
-		for (size_t i = 0; i < n; i += 32)
-			_mm512_storeu_si512(dst + 2 * i, _mm512_maskz_loadu_epi16((__mmask32)mask_bytes(n - i), src + 2 * i));
-		break;
-	case MICA_I8:
-		for (size_t i = 0; i < n; i += 64)
-			_mm512_storeu_si512(dst + i, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask_bytes(n - i), src + i),
-								      _mm512_set1_epi8((char)0x80)));
-		break;
-	default:
-		for (size_t i = 0; i < n; i += 64) {
-			vi out[2];
+	struct quad_tables t;
+	size_t step = v->stride[2], next = v->stride[1];
+	vi out[2];
 
-			widen_codes(t->v, _mm512_maskz_loadu_epi8(mask_bytes(n - i), src + i), out);
+	quad_tables(v->dtype, &t);
+	for (uint32_t x = 0; x < count; x++, src += step, dst += bytes)
+		for (size_t i = 0; i < n; i += 64) {
+			_mm_prefetch((const char *)src + next + i, _MM_HINT_T0);
+			widen_codes(t.v, _mm512_maskz_loadu_epi8(mask_bytes(n - i), src + i), out);
 			_mm512_storeu_si512(dst + 2 * i, out[0]);
 			_mm512_storeu_si512(dst + 2 * i + 64, out[1]);
 		}
-		break;
+}
+
+static void dw_widen_i8(const struct mica_view *v, const uint8_t *src, size_t n, uint32_t count, uint8_t *dst, size_t bytes)
+{
+	const vi sign = _mm512_set1_epi8((char)0x80);
+
+	for (uint32_t x = 0; x < count; x++, src += v->stride[2], dst += bytes)
+		for (size_t i = 0; i < n; i += 64) {
+			_mm_prefetch((const char *)src + v->stride[1] + i, _MM_HINT_T0);
+			_mm512_storeu_si512(dst + i, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask_bytes(n - i), src + i), sign));
+		}
+}
+
+/* bf16 and f32 as they are; channels up to the next multiple of 32, of 16, become 0. */
+static void dw_widen_copy(const struct mica_view *v, const uint8_t *src, size_t n, uint32_t count, uint8_t *dst, size_t bytes)
+{
+	for (uint32_t x = 0; x < count; x++, src += v->stride[2], dst += bytes) {
+		for (size_t i = 0; v->dtype == MICA_F32 && i < n; i += 16)
+			_mm512_storeu_ps((float *)dst + i, _mm512_maskz_loadu_ps(mask_lanes(n - i), src + 4 * i));
+		for (size_t i = 0; v->dtype == MICA_BF16 && i < n; i += 32)
+			_mm512_storeu_si512(dst + 2 * i, _mm512_maskz_loadu_epi16((__mmask32)mask_bytes(n - i), src + 2 * i));
 	}
+}
+
+VINL void dw_widen(const struct mica_view *v, const uint8_t *src, size_t n, uint32_t count, uint8_t *dst, size_t bytes)
+{
+	if (dtype_is_fp8(v->dtype))
+		dw_widen_fp8(v, src, n, count, dst, bytes);
+	else if (v->dtype == MICA_I8)
+		dw_widen_i8(v, src, n, count, dst, bytes);
+	else
+		dw_widen_copy(v, src, n, count, dst, bytes);
 }
 
 static void dw_pad(const struct dwop *o, uint8_t *dst, size_t elements)
@@ -147,26 +167,20 @@ static void dw_elements(const struct dwop *o, const struct dw_tile *t, int64_t y
 	unsigned size = mica_dtype_size(p->src.dtype);
 	size_t pitch = o->chunk * 16, bytes = pitch * gemm_a_elem(o->cls);
 	int64_t from = x0 < 0 ? -x0 : 0, to = x0 + n > p->in_w ? p->in_w - x0 : n;
-	struct quad_tables tables;
 	const uint8_t *src;
 
 	if (y < 0 || y >= p->in_h || from >= to) {
 		dw_pad(o, dst, n * pitch);
 		return;
 	}
-	quad_tables(p->src.dtype, &tables);
 	src = t->src + (uint64_t)y * p->src.stride[1] + (uint64_t)(x0 + from) * p->src.stride[2] + (uint64_t)t->c * size;
 	dw_pad(o, dst, from * pitch);
 	dst += from * bytes;
-	if (p->src.stride[2] == pitch * size && t->n == pitch) {
-		dw_widen(o, &tables, src, (to - from) * pitch, dst);
-		dst += (to - from) * bytes;
-	} else {
-		for (int64_t i = from; i < to; i++, src += p->src.stride[2], dst += bytes) {
-			_mm_prefetch((const char *)src + p->src.stride[1], _MM_HINT_T0);	/* the next row */
-			dw_widen(o, &tables, src, t->n, dst);
-		}
-	}
+	if (p->src.stride[2] == pitch * size && t->n == pitch)		/* side by side */
+		dw_widen(&p->src, src, (to - from) * pitch, 1, dst, 0);
+	else
+		dw_widen(&p->src, src, t->n, (uint32_t)(to - from), dst, bytes);
+	dst += (to - from) * bytes;
 	dw_pad(o, dst, (n - to) * pitch);
 }
 
@@ -242,31 +256,40 @@ VINL vf dw_pair(vf acc, const enum dw_kind kind, const uint8_t *lo, const uint8_
 VINL void dw_pairs_fixed(const struct dwop *o, uint32_t count, const uint8_t *const *row, const uint8_t *weights, float *to,
 			 const uint32_t kw, const uint32_t k, const uint32_t stride, const uint32_t results)
 {
-	size_t to_step = o->chunk * 16;
+	const size_t to_step = o->chunk * 16;
+	const bool acc_in = results == 1 && o->acc_in;
+	const uint8_t *at[5];		/* copies, which the compiler knows to stay as they are */
 	vi w[13];
 
 #pragma GCC unroll 13
 	for (uint32_t j = 0; j < (k + 1) / 2; j++)
 		w[j] = _mm512_loadu_si512(weights + j * 64);
-	for (uint32_t ow = 0; ow + results <= count; ow += results, to += results * to_step) {
-		size_t off = (size_t)ow * stride * 64;
+#pragma GCC unroll 5
+	for (uint32_t y = 0; y < k / kw; y++)
+		at[y] = row[y];
+	for (uint32_t ow = 0; ow < count; ow += results) {
+		float *out;
+		size_t off;
 		vf acc[4];
 
+		ow = ow + results > count ? count - results : ow;	/* the last ones: some of them once more */
+		out = to + ow * to_step;
+		off = (size_t)ow * stride * 64;
 #pragma GCC unroll 4
 		for (uint32_t q = 0; q < results; q++)
-			acc[q] = o->acc_in ? vf_load(to + q * to_step) : vf_set(0.0f);
+			acc[q] = acc_in ? vf_load(out + q * to_step) : vf_set(0.0f);
 #pragma GCC unroll 13
 		for (uint32_t j = 0; j < (k + 1) / 2; j++) {
 			const uint32_t k0 = 2 * j, k1 = k0 + 1 < k ? k0 + 1 : k0;
 
 #pragma GCC unroll 4
 			for (uint32_t q = 0; q < results; q++)
-				acc[q] = dw_pair(acc[q], dw_pair_kind(kw, k, j), row[k0 / kw] + off + (q * stride + k0 % kw + 1) * 64,
-						 row[k1 / kw] + off + (q * stride + k1 % kw) * 64, w[j]);
+				acc[q] = dw_pair(acc[q], dw_pair_kind(kw, k, j), at[k0 / kw] + off + (q * stride + k0 % kw + 1) * 64,
+						 at[k1 / kw] + off + (q * stride + k1 % kw) * 64, w[j]);
 		}
 #pragma GCC unroll 4
 		for (uint32_t q = 0; q < results; q++)
-			vf_store(to + q * to_step, acc[q]);
+			vf_store(out + q * to_step, acc[q]);
 	}
 }
 
@@ -297,23 +320,19 @@ static void dw_pairs_any(const struct dwop *o, uint32_t count, const uint8_t *co
 	}
 }
 
-/* Most of a row by fours or twos, the rest one by one. */
+/* By fours or twos, unless results start from what must be read once only, or are too few. */
 #define DW_FIXED(kw, k, stride, results) \
 	do { \
-		dw_pairs_fixed(o, t->count, row, w, to, kw, k, stride, results); \
-		for (uint32_t i = 0; i < o->p->kh; i++) \
-			row[i] += (size_t)(t->count / (results) * (results)) * (stride) * 64; \
-		dw_pairs_fixed(o, t->count % (results), row, w, to + (size_t)(t->count / (results) * (results)) * o->chunk * 16, \
-			       kw, k, stride, 1); \
+		if (o->acc_in || t->count < (results)) \
+			dw_pairs_fixed(o, t->count, row, w, to, kw, k, stride, 1); \
+		else \
+			dw_pairs_fixed(o, t->count, row, w, to, kw, k, stride, results); \
 	} while (0)
 
 static void dw_run_pairs(const struct dwop *o, const struct dw_tile *t, const uint8_t **row)
 {
 	unsigned shape = o->p->dil_w > 1 || o->p->kh != o->p->kw || o->p->stride_w > 2 ? 0 : o->p->kw * 10 + o->p->stride_w;
-	const uint8_t *first[5];
 
-	for (uint32_t i = 0; i < o->p->kh && i < 5; i++)
-		first[i] = row[i];
 	for (uint32_t b = 0; b < t->blocks; b++) {
 		const uint8_t *w = o->w + (size_t)(t->block + b) * o->terms * 64;
 		float *to = t->out + b * 16;
@@ -333,48 +352,74 @@ static void dw_run_pairs(const struct dwop *o, const struct dw_tile *t, const ui
 			break;
 		default:
 			dw_pairs_any(o, t->count, row, w, to);
-			for (uint32_t i = 0; i < o->p->kh; i++)
-				row[i] += o->block_step;
-			continue;
+			break;
 		}
 		for (uint32_t i = 0; i < o->p->kh; i++)
-			row[i] = first[i] + (b + 1) * o->block_step;
+			row[i] += o->block_step;
 	}
 }
 
-/* One block: terms known at compile time have their weights in registers. */
-VINL void dw_ints(const struct dwop *o, uint32_t count, const uint8_t *const *at, const uint8_t *w, const int32_t *from,
-		  float *to, const uint32_t terms)
+/* One block of channels: kh rows of `fours` vectors each, known at compile time so that weights stay in registers. */
+VINL void dw_ints_fixed(const struct dwop *o, uint32_t count, const uint8_t *const *row, const uint8_t *weights,
+			const int32_t *from, float *to, const uint32_t kh, const uint32_t fours)
 {
-	size_t step = (size_t)o->p->stride_w * 64, to_step = o->chunk * 16;
+	const size_t step = (size_t)o->p->stride_w * 64, to_step = o->chunk * 16, four = (size_t)o->p->dil_w * 256;
 	const vi start = vi_load(from);
+	const uint8_t *at[5];
+	vi w[10];
 
+#pragma GCC unroll 10
+	for (uint32_t j = 0; j < kh * fours; j++)
+		w[j] = _mm512_loadu_si512(weights + j * 64);
+#pragma GCC unroll 5
+	for (uint32_t y = 0; y < kh; y++)
+		at[y] = row[y];
 	for (uint32_t ow = 0; ow < count; ow++, to += to_step) {
 		vi acc = start;
 
-#pragma GCC unroll 10
-		for (uint32_t j = 0; j < terms; j++)
-			acc = _mm512_dpbusd_epi32(acc, _mm512_loadu_si512(at[j] + ow * step), _mm512_loadu_si512(w + j * 64));
+#pragma GCC unroll 5
+		for (uint32_t y = 0; y < kh; y++)
+#pragma GCC unroll 2
+			for (uint32_t j = 0; j < fours; j++)
+				acc = _mm512_dpbusd_epi32(acc, _mm512_loadu_si512(at[y] + ow * step + j * four), w[y * fours + j]);
 		vi_store(to, acc);
 	}
 }
 
-static void dw_run_ints(const struct dwop *o, const struct dw_tile *t, const uint8_t *const *row, const uint8_t **at)
+static void dw_ints_any(const struct dwop *o, uint32_t count, const uint8_t *const *row, const uint8_t *weights,
+			const int32_t *from, float *to)
 {
+	const size_t step = (size_t)o->p->stride_w * 64, four = (size_t)o->p->dil_w * 256;
 	uint32_t fours = (uint32_t)div_up(o->p->kw, 4);
+
+	for (uint32_t ow = 0; ow < count; ow++, to += o->chunk * 16) {
+		const uint8_t *w = weights;
+		vi acc = vi_load(from);
+
+		for (uint32_t y = 0; y < o->p->kh; y++)
+			for (uint32_t j = 0; j < fours; j++, w += 64)
+				acc = _mm512_dpbusd_epi32(acc, _mm512_loadu_si512(row[y] + ow * step + j * four),
+							  _mm512_loadu_si512(w));
+		vi_store(to, acc);
+	}
+}
+
+static void dw_run_ints(const struct dwop *o, const struct dw_tile *t, const uint8_t **row)
+{
+	uint32_t kh = o->p->kh, fours = (uint32_t)div_up(o->p->kw, 4);
 
 	for (uint32_t b = 0; b < t->blocks; b++) {
 		const uint8_t *w = o->w + (size_t)(t->block + b) * o->terms * 64;
 		const int32_t *start = o->start + (t->block + b) * 16;
 
-		for (uint32_t j = 0; j < o->terms; j++)
-			at[j] = row[j / fours] + (size_t)(j % fours) * 4 * o->p->dil_w * 64 + b * o->block_step;
-		if (o->terms == 3)
-			dw_ints(o, t->count, at, w, start, t->out + b * 16, 3);
-		else if (o->terms == 10)
-			dw_ints(o, t->count, at, w, start, t->out + b * 16, 10);
+		if (kh == 3 && fours == 1)
+			dw_ints_fixed(o, t->count, row, w, start, t->out + b * 16, 3, 1);
+		else if (kh == 5 && fours == 2)
+			dw_ints_fixed(o, t->count, row, w, start, t->out + b * 16, 5, 2);
 		else
-			dw_ints(o, t->count, at, w, start, t->out + b * 16, o->terms);
+			dw_ints_any(o, t->count, row, w, start, t->out + b * 16);
+		for (uint32_t y = 0; y < kh; y++)
+			row[y] += o->block_step;
 	}
 }
 
@@ -384,7 +429,7 @@ static void dw_run_row(const struct dwop *o, const struct dw_tile *t, const uint
 	if (o->cls == MAC_FLOAT) {
 		dw_run_pairs(o, t, row);
 	} else if (o->cls == MAC_I8) {
-		dw_run_ints(o, t, row, at);
+		dw_run_ints(o, t, row);
 	} else {
 		for (uint32_t k = 0; k < o->k; k++)
 			at[k] = row[k / o->p->kw] + (size_t)(k % o->p->kw) * o->p->dil_w * o->col_step;

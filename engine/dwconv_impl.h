@@ -232,7 +232,7 @@ static void dw_choose_tile(struct dwop *o)
 	uint32_t fit = p->out_w;
 
 	for (o->chunk = o->blocks < DW_MAX_CHUNK ? o->blocks : DW_MAX_CHUNK;; o->chunk = (o->chunk + 1) / 2) {
-		uint64_t room = DW_TILE_BYTES / ((o->slots + 1ull) * o->chunk * 64), least = dw_columns(p, 1) + o->lead;
+		uint64_t room = DW_TILE_BYTES / ((uint64_t)o->slots * o->chunk * 64), least = dw_columns(p, 1) + o->lead;
 
 		fit = room > least ? (uint32_t)((room - least) / p->stride_w) + 1 : 1;
 		if (o->chunk == 1 || fit >= DW_MIN_COLUMNS || fit >= p->out_w)

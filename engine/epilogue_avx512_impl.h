@@ -154,16 +154,76 @@ VINL void epi_quad(const enum mica_dtype type, const struct epi_part *r, size_t 
 	epi_quad_store(type, r, s->dst + p * s->dst_step + r->i * mica_dtype_bytes(type), nv, count, all);
 }
 
+/*
+ * The common case, without a look at anything that does not change: whole quads, accumulators of the results' class, no
+ * residual, an activation that is a clip to [lo, hi]. Returns the pixels that are done. (A NaN passes max and min.)
+ */
+VINL size_t epi_fast(const enum mica_dtype type, const struct epi_part *r, const unsigned nv, const bool clips, vf low, vf high,
+		     const vf scale[4], const vf bias[4])
+{
+	const bool integer = type == MICA_I8 || type == MICA_U8;
+	const unsigned pixels = 4 / nv;
+	const size_t acc_step = r->s->acc_step, dst_step = r->s->dst_step;
+	const uint8_t *acc = (const uint8_t *)r->s->acc + r->i * 4;
+	uint8_t *dst = r->s->dst + r->i;
+	const vf inv = r->inv;
+	const int zero = r->zero;
+	size_t left = r->s->pixels / pixels;
+
+	for (; left; left--, acc += pixels * acc_step, dst += pixels * dst_step) {
+		struct quad t;
+		vi codes;
+
+#pragma GCC unroll 4
+		for (unsigned j = 0; j < 4; j++) {
+			vf x = vf_fma(epi_load(integer, acc + j / nv * acc_step + j % nv * 64, 0), scale[j % nv], bias[j % nv]);
+
+			x = vf_max(low, x);
+			t.v[j] = vf_mul(clips ? vf_min(high, x) : x, inv);
+		}
+		codes = quad_encode(type, &t, zero);
+		if (nv == 4) {
+			vi_store(dst, codes);
+		} else if (nv == 2) {
+			_mm256_storeu_si256((__m256i *)dst, _mm512_castsi512_si256(codes));
+			_mm256_storeu_si256((__m256i *)(dst + dst_step), _mm512_extracti64x4_epi64(codes, 1));
+		} else {
+			_mm_storeu_si128((__m128i *)dst, _mm512_castsi512_si128(codes));
+			_mm_storeu_si128((__m128i *)(dst + dst_step), _mm512_extracti32x4_epi32(codes, 1));
+			_mm_storeu_si128((__m128i *)(dst + 2 * dst_step), _mm512_extracti32x4_epi32(codes, 2));
+			_mm_storeu_si128((__m128i *)(dst + 3 * dst_step), _mm512_extracti32x4_epi32(codes, 3));
+		}
+	}
+	return r->s->pixels / pixels * pixels;
+}
+
+VINL bool epi_is_fast(const enum mica_dtype type, const struct epi_part *r, const unsigned nv)
+{
+	enum mica_fn act = r->e->act;
+
+	return dtype_is_quad(type) && r->e->integer == (type == MICA_I8 || type == MICA_U8) && !r->res_type &&
+	       r->left >= nv * 16 && (act == MICA_FN_COPY || act == MICA_FN_RELU || act == MICA_FN_CLIP);
+}
+
 VINL void epi_pixels(const enum mica_dtype type, const struct epi_part *r, const unsigned nv)
 {
 	vf scale[4], bias[4];
+	size_t p = 0;
 
 #pragma GCC unroll 4
 	for (unsigned j = 0; j < nv; j++) {
 		scale[j] = vf_load(r->e->scale + r->s->channel + r->i + j * 16);
 		bias[j] = vf_load(r->e->bias + r->s->channel + r->i + j * 16);
 	}
-	for (size_t p = 0; p < r->s->pixels; p += 4 / nv)
+	if (dtype_is_quad(type) && epi_is_fast(type, r, nv)) {
+		vf inf = vf_inf_set();
+
+		if (r->e->act == MICA_FN_CLIP)
+			p = epi_fast(type, r, nv, true, r->alpha, r->beta, scale, bias);
+		else
+			p = epi_fast(type, r, nv, false, r->e->act == MICA_FN_RELU ? vf_set(0.0f) : vf_neg(inf), inf, scale, bias);
+	}
+	for (; p < r->s->pixels; p += 4 / nv)
 		epi_quad(type, r, p, nv, scale, bias);
 }
 
