@@ -50,8 +50,8 @@ def sections(result):
     return found
 
 
-def replaced(text, name, lines, path):
-    begin, end = f"<!-- bench {name}: written by bench/run.sh --publish -->", f"<!-- bench {name}: end -->"
+def replaced(text, name, lines, path, by="bench/run.sh"):
+    begin, end = f"<!-- bench {name}: written by {by} --publish -->", f"<!-- bench {name}: end -->"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.S)
     if not pattern.search(text):
         raise RuntimeError(f"{path} has no markers '{begin}' ... '{end}'")

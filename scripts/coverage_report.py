@@ -128,7 +128,7 @@ def report(streams, everything, to_publish):
         sys.path.insert(0, "bench")
         import publish
         with open(DOC, encoding="utf-8") as f:
-            text = publish.replaced(f.read(), "coverage", lines, DOC)
+            text = publish.replaced(f.read(), "coverage", lines, DOC, "scripts/coverage.sh")
         write(DOC, text)
 
 
