@@ -650,8 +650,7 @@ def check(name, peer, work):
     with open(path + ".in", "wb") as f:
         for _, _, data in n.ins:
             f.write(data.tobytes())
-    code, why = run([peer + "/ort_run", f"--lib={peer}/libonnxruntime.so.1", "--seconds=0", f"--input={path}.in",
-                     f"--output={path}.ort", path])
+    code, why = run([os.path.join(TOP, "build/bench/ort_run"), f"--lib={peer}", f"--input={path}.in", f"--output={path}.ort", path])
     if code:
         return "peer refuses: " + why
     code, why = run([MICA, "compile", path, "-o", path + ".mica", "--format=f32"])
