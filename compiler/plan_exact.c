@@ -182,8 +182,8 @@ static void fit(struct exact *e, uint64_t capacity)
 	for (; e->hi > capacity && e->lo <= capacity && !out_of_budget(e); e->round++) {
 		if (e->worker)
 			round_at(e, capacity);
-		if (!e->worker || (e->round >= REPAIR_FROM && e->round % 4 == 0))
-			repair(e, capacity, e->worker ? round_nodes(e) / 2 : REPAIR_STEPS);
+		if (!e->worker || (e->round >= REPAIR_FROM && e->round % 16 == 0))
+			repair(e, capacity, e->worker ? round_nodes(e) / 4 : REPAIR_STEPS);
 	}
 }
 
@@ -210,7 +210,7 @@ static void minimize(struct exact *e)
 		else if (!at_bound)
 			aim += (e->hi - aim + 7) / 8;
 		if (!e->worker || (r == PX_STOPPED && e->round >= REPAIR_FROM))
-			repair(e, e->lo, e->worker ? round_nodes(e) / 2 : REPAIR_STEPS);
+			repair(e, e->lo, e->worker ? round_nodes(e) / 4 : REPAIR_STEPS);
 		aim = aim >= e->hi ? e->hi - 1 : aim < e->lo ? e->lo : aim;
 	}
 }
@@ -257,7 +257,7 @@ static int improve(struct exact *e, uint64_t capacity)
 	e->hi = (e->result->peak + e->unit - 1) / e->unit;
 	if (e->hi > PLAN_SEARCH_UNITS / 2)
 		return 0;
-	e->step = (e->hi - e->lo + 7) / 8;
+	e->step = (e->hi - e->lo + 31) / 32;
 	e->patience = REPAIR_STEPS;
 	e->stop.cancel = e->limits->cancel;
 	e->stop.deadline = e->limits->seconds > 0 ? e->started + e->limits->seconds : 0;

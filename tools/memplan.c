@@ -7,7 +7,7 @@
 #include "cli.h"
 #include "memplan.h"
 
-enum { OPT_CAPACITY = OPT_LAST, OPT_TIME_LIMIT, OPT_NODES, OPT_OUT, OPT_SVG };
+enum { OPT_CAPACITY = OPT_LAST, OPT_TIME_LIMIT, OPT_NODES, OPT_OUT, OPT_SVG, LARGE = 4096 };
 
 struct request {
 	const char *in, *out, *svg;
@@ -190,7 +190,7 @@ static int plan(const struct request *r, struct memplan *m)
 
 static int run(int argc, char **argv)
 {
-	struct request r = { .limits = { .seconds = 10, .threads = 1 } };
+	struct request r = { .limits = { .threads = 1 } };
 	struct memplan m;
 	int ret = parse(argc, argv, &r);
 
@@ -201,6 +201,9 @@ static int run(int argc, char **argv)
 	r.limits.cancel = &cancelled;
 	catch_signals();
 	ret = memplan_read(r.in, &m);
+	/* Large problems are only improved, never searched: a second in all has to do unless more is asked for. */
+	if (!r.limits.seconds && !r.limits.nodes)
+		r.limits.seconds = m.count > LARGE ? 0.6 : 10;
 	if (!ret)
 		ret = plan(&r, &m);
 	memplan_free(&m);
@@ -213,7 +216,7 @@ const struct command cmd_memplan = {
 	"FILE.csv has the columns id,lower,upper,size in any order; upper is exclusive. Optional: alignment (a power of\n"
 	"two), fixed (the only offset allowed, or empty), alias (a group's name, or empty; its members get one offset).\n\n"
 	"  --capacity=BYTES           find a plan that fits; without it: the lowest peak\n"
-	"  --time-limit=S             wall time (default 10); Ctrl-C ends the search earlier\n"
+	"  --time-limit=S             wall time (default 10, above 4096 buffers 0.6); Ctrl-C ends it earlier\n"
 	"  --nodes=N                  limit of the search that gives the same plan on every machine\n"
 	"  --threads=N                threads that search with different orders (default 1)\n"
 	"  --out=FILE.csv             the plan: the columns above that the input has, and offset\n"

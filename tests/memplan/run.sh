@@ -80,8 +80,8 @@ plan "a fixed offset that is not aligned" 5 ':2: fixed 6 is not a multiple'
 python3 - "$work" <<'PY'
 import random, sys
 r = random.Random(5)
-boxes = [(0, 120, 0, 1000)]
-while len(boxes) < 200:
+boxes = [(0, 200, 0, 1000)]
+while len(boxes) < 420:
     boxes.sort(key=lambda b: (b[1] - b[0]) * (b[3] - b[2]))
     a, b, c, d = boxes.pop()
     if b - a >= 4 and d - c >= 4:
@@ -107,8 +107,8 @@ check "the status is stopped" test "$(json "$work/stdout" status)" = stopped
 check "fits is false" test "$(json "$work/stdout" fits)" = false
 check "the plan is written" valid "$file" "$work/hard.out.csv" "$(json "$work/stdout" peak)"
 check "the picture is XML" python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$work/hard.svg"
-check "it shows the capacity" grep -q '>capacity<' "$work/hard.svg"
-check "and the bound" grep -q 'bound<' "$work/hard.svg"
+check "it shows the capacity" grep -q '>capacity 1000<' "$work/hard.svg"
+check "and the bound" grep -q '>lower bound 1000<' "$work/hard.svg"
 plan "in words too" 4 '' --capacity=1000 --nodes=300
 check "it says how much is missing" grep -qE 'needs [0-9]+ bytes more than the capacity of 1000' "$work/stdout"
 for run in 1 2; do "$MICA" memplan "$file" --nodes=2000 --threads=2 --out="$work/again$run.csv" >"$work/stdout"; done
