@@ -177,11 +177,91 @@ static void outputs_are_those_of_onnx_runtime(void **state)
 	free(list);
 }
 
+/* ---- topologies with constant weights: input i of n elements is i / n ---- */
+
+struct light {
+	struct ir_graph *g;
+	const struct mica_onnx_data *want;
+	float worst;
+	bool seen;
+};
+
+static int load_ramp(void *opaque, const struct ir_value *input, float *dst, size_t n)
+{
+	(void)opaque;
+	(void)input;
+	for (size_t i = 0; i < n; i++)
+		dst[i] = (float)((double)i / (double)n);
+	return 0;
+}
+
+static void see_light(void *opaque, const struct ir_value *v, const void *codes, size_t n)
+{
+	struct light *t = opaque;
+	const float *got = codes;
+
+	if (v != t->g->output[0])
+		return;
+	assert_int_equal(n, t->want->elements);
+	for (size_t k = 0; k < n; k++)
+		t->worst = fmaxf(t->worst, fabsf(got[k] - t->want->f[k]) / (1e-6f + fabsf(t->want->f[k])));
+	t->seen = true;
+}
+
+static void run_light(const char *path)
+{
+	struct ir_trace cb = { .load = load_ramp, .see = see_light };
+	struct mica_compile_options o;
+	struct mica_onnx_data want;
+	struct mica_err err = { 0 };
+	struct light t = { .want = &want };
+	struct ir_tracer *tracer;
+	char file[560];
+
+	snprintf(file, sizeof(file), "%.*s_output_0.pb", (int)strlen(path) - 5, path);
+	if (mica_onnx_data_read(file, &want, &err))
+		fail_msg("%s: %s", file, err.text);
+	mica_compile_defaults(&o);
+	o.format = MICA_F32;
+	cb.opaque = &t;
+	t.g = ob_compile(path, &o, NULL, &err);
+	tracer = t.g ? ir_tracer_new(t.g, 2) : NULL;
+	if (!tracer || ir_tracer_run(tracer, &cb))
+		fail_msg("%s: %s", path, err.text);
+	assert_true(t.seen);
+	if (!(t.worst <= 1e-4f))
+		fail_msg("%s: off by %g relative", path, (double)t.worst);
+	ir_tracer_free(tracer);
+	ir_graph_free(t.g);
+	mica_onnx_data_free(&want);
+}
+
+static void light_topologies_give_the_golden_outputs(void **state)
+{
+	struct dirent **list;
+	char dir[480], path[512];
+	int n;
+	(void)state;
+
+	snprintf(dir, sizeof(dir), "%s/light", models());
+	n = scandir(dir, &list, NULL, alphasort);
+	if (n < 0)
+		skip();
+	for (int i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), "%.400s/%.100s", dir, list[i]->d_name);
+		if (has_suffix(path, ".onnx"))
+			run_light(path);
+		free(list[i]);
+	}
+	free(list);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(models_reach_the_device_dialect),
 		cmocka_unit_test(outputs_are_those_of_onnx_runtime),
+		cmocka_unit_test(light_topologies_give_the_golden_outputs),
 	};
 
 	return cmocka_run_group_tests_name("compiler_models", tests, NULL, NULL);
