@@ -20,7 +20,7 @@ import tables
 
 PARTS = {"models": contest, "layers": layers, "accuracy": accuracy, "device": device}
 STORE = f"{catalog.BUILD}/bench.json"
-SCHEMA = 2      # of the store; an older one is measured anew
+SCHEMA = 3      # of the store; an older one is measured anew
 FULL = {"quick": False, "rounds": 12, "slice_s": 0.12, "layer_passes": 5, "layer_rounds": 8, "layer_slice_s": 0.001, "device_s": 2}
 QUICK = {"quick": True, "rounds": 3, "slice_s": 0.05, "layer_passes": 1, "layer_rounds": 5, "layer_slice_s": 0.0005, "device_s": 0.5}
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a contestant of `make bench` speaks on stdin and stdout, one line each way, so that several of them stay loaded and
- * take turns:  "run SECONDS"  ->  {"runs": N, "min_ms": .., "median_ms": .., "cpu_ms": ..};  "rss"  ->  {"peak_kb": .., ...}.
+ * take turns:  "run SECONDS"  ->  {"runs": N, "min_ms": .., "median_ms": .., "mean_ms": .., "cpu_ms": ..};  "rss"  ->  {"peak_kb": .., ...}.
  */
 #ifndef BENCH_SERVE_H
 #define BENCH_SERVE_H
@@ -51,7 +51,8 @@ static inline int bench_slice(int (*infer)(void *), void *opaque, double seconds
 	}
 	cpu = bench_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 	qsort(t, n, sizeof(*t), bench_by_value);
-	printf("{\"runs\": %zu, \"min_ms\": %.5f, \"median_ms\": %.5f, \"cpu_ms\": %.5f}\n", n, t[0], t[n / 2], cpu / (double)n);
+	printf("{\"runs\": %zu, \"min_ms\": %.5f, \"median_ms\": %.5f, \"mean_ms\": %.5f, \"cpu_ms\": %.5f}\n", n, t[0], t[n / 2],
+	       (end - begin) / (double)n, cpu / (double)n);
 	return 0;
 }
 

@@ -122,6 +122,7 @@ def summary(slices, memory, empty):
         entry = {"side": side, "threads": threads, "best_ms": min(x["min_ms"] for x in s),
                  "median_ms": statistics.median(x["median_ms"] for x in s), "runs": sum(x["runs"] for x in s),
                  "slices_min_ms": [x["min_ms"] for x in s],
+                 "processors_had": statistics.median(x["cpu_ms"] / x["mean_ms"] for x in s),
                  "peak_kb": memory[side, threads]["peak_kb"],
                  "peak_over_empty_kb": memory[side, threads]["peak_kb"] - empty["ort" if side.startswith("ort") else "mica"]}
         for peer in ("ort_f32", "ort_int8"):

@@ -86,6 +86,9 @@ def committed():
 
 def publish(result, write):
     """Parts that were not measured stay as they were published. write(path, text) replaces a file as a whole."""
+    had = tables.processor_had(result["models"]) if "models" in result else 1
+    if had < tables.BUSY and not os.environ.get("FORCE"):
+        raise RuntimeError(f"not published: contestants of one thread had {100 * had:.0f} % of a processor, something else was running (FORCE=1 publishes)")
     found = pages({**committed(), **result})
     os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
     for path, text in found.items():

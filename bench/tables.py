@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Markdown of what was measured. Nothing is computed here that is not in the JSON."""
+import statistics
+
 import catalog
 
 
@@ -28,8 +30,19 @@ def best(side):
     return ms(side["best_ms"]) if side else "-"
 
 
+BUSY = 0.9
+
+
+def processor_had(part):
+    """How much of a processor contestants of one thread had, in the worst model: 1 on a quiet machine."""
+    return min(statistics.median(s["processors_had"] for s in m["sides"] if s["threads"] == 1) for m in part["models"])
+
+
 def second_processor(part):
-    """A warning where the machine itself gave little to a second thread."""
+    """Warnings where the machine gave little to a thread, or to a second one."""
+    had = processor_had(part)
+    if had < BUSY:
+        return [f"**The machine was busy: contestants of one thread had {percent(had)} of a processor. These figures are no basis for a comparison.**", ""]
     gave = [sides(m, 2)["control"]["scaling"][0] for m in part["models"] if "control" in sides(m, 2)]
     if not gave or min(gave) >= 1.8:
         return []
