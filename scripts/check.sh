@@ -110,7 +110,7 @@ use_build() {
 
 group_user() {
 	use_build build
-	build build all tests || return 0
+	build build all tests benches || return 0
 	unit_tests unit/ build
 	scripts_named run.sh
 	suite lint scripts/lint.sh
