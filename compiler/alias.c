@@ -16,7 +16,8 @@ struct aliasing {
 	struct be_state *b;
 	enum group_kind *kind;		/* by group; a group is named by the id of its first member */
 	const struct ir_value **root;
-	unsigned *def_step;		/* by value */
+	unsigned *def_step;		/* by value: position of what makes it */
+	unsigned *position;		/* by step; further slices of an operator stand where the first does */
 	struct edge { struct be_step *s; unsigned operand; const struct ir_value *from; } *by;	/* by value: what laid it out */
 };
 
@@ -51,7 +52,7 @@ static void start(struct aliasing *a)
 
 		s->view = false;
 		memset(s->in_place, 0, s->op->ins);
-		a->def_step[s->op->out[0]->id] = i;
+		a->def_step[s->op->out[0]->id] = a->position[i];
 	}
 }
 
@@ -151,7 +152,7 @@ static void try_places(struct aliasing *a, struct be_step *s, unsigned step)
 
 		if (s->bar_place[i] || kind_of(a, x) != FREE || !vx->full || vx->group == val(a, y)->group)
 			continue;
-		if (kind_of(a, y) == OUTPUT ? !private(a, vx->group) : step - a->def_step[x->id] > CONCAT_REACH)
+		if (kind_of(a, y) == OUTPUT ? !private(a, vx->group) : !op->a.gather && a->position[step] - a->def_step[x->id] > CONCAT_REACH)
 			continue;
 		s->in_place[i] = true;
 		merge(a, x, y, false);
@@ -393,6 +394,9 @@ int be_alias(struct be_state *b)
 	a.root = ir_alloc(b->values, sizeof(*a.root));
 	a.def_step = ir_alloc(b->values, sizeof(*a.def_step));
 	a.by = ir_alloc(b->values, sizeof(*a.by));
+	a.position = ir_alloc(b->steps, sizeof(*a.position));
+	for (unsigned i = 1; i < b->steps; i++)
+		a.position[i] = a.position[i - 1] + !b->step[i].op->a.extra;
 	do {
 		start(&a);
 		for (unsigned i = 0; i < b->steps && !(b->o->no_pass & 1u << MICA_SAVE_VIEWS); i++) {
@@ -409,5 +413,6 @@ int be_alias(struct be_state *b)
 	free(a.kind);
 	free(a.root);
 	free(a.def_step);
+	free(a.position);
 	return 0;
 }

@@ -172,6 +172,7 @@ static int compile_streams(struct ir_graph *g, const struct mica_compile_options
 	struct be_state *b = &c->state;
 	int ret;
 
+	ir_group_host(g);
 	be_state_init(b, g, o);
 	c->cores = b->cores;
 	c->lmem = b->lmem;
@@ -193,25 +194,39 @@ static int compile_streams(struct ir_graph *g, const struct mica_compile_options
 	return 0;
 }
 
-int be_try(struct ir_graph *g, const struct mica_compile_options *o, struct be_figures *f)
+int be_try(struct ir_graph *g, const struct mica_compile_options *o, struct mica_compiled *c, struct be_figures *f)
 {
-	struct mica_compile_options quiet = *o;
-	struct mica_compiled c = { .g = g };
 	struct mica_job_stats stats;
 	int ret;
 
-	quiet.progress = NULL;
-	ret = compile_streams(g, &quiet, &c);
+	memset(c, 0, sizeof(*c));
+	c->g = g;
+	ret = compile_streams(g, o, c);
 	if (!ret)
-		ret = be_cycles(&c, &stats, NULL);
-	f->arena = c.arena_size;
+		ret = be_cycles(c, &stats, NULL);
+	f->arena = c->arena_size;
 	f->cycles = ret ? 0 : stats.cycles;
-	mica_compiled_fini(&c);
 	return ret;
+}
+
+/* The streams of the best try, which are the result: its graph's contents may have moved to g since. */
+static void take(struct mica_compiled *c, struct mica_compiled *best)
+{
+	c->cores = best->cores;
+	c->lmem = best->lmem;
+	c->arena_size = best->arena_size;
+	c->packets = best->packets;
+	memcpy(c->stream, best->stream, sizeof(c->stream));
+	memcpy(c->stream_size, best->stream_size, sizeof(c->stream_size));
+	c->state = best->state;
+	c->state.g = c->g;
 }
 
 int mica_backend_compile(struct ir_graph *g, const struct mica_compile_options *o, struct mica_compiled *c)
 {
+	struct mica_compile_options with = *o;
+	struct mica_compiled best;
+	bool done = false;
 	int ret;
 
 	memset(c, 0, sizeof(*c));
@@ -221,11 +236,12 @@ int mica_backend_compile(struct ir_graph *g, const struct mica_compile_options *
 		return ret;
 	be_baselines(g, o->format, &c->memory.base);
 	name_outputs(c);
-	ir_group_host(g);
-	ret = be_lower_peak(g, o, &c->memory);
-	ir_group_host(g);
-	if (!ret)
-		ret = compile_streams(g, o, c);
+	ret = be_lower_peak(g, &with, &c->memory, &best, &done);
+	if (done)
+		take(c, &best);
+	else if (!ret)
+		ret = compile_streams(g, &with, c);
+	c->state.o = o;
 	if (!ret)
 		be_residency_gain(&c->state, &c->memory);
 	return ret ? ret : be_verify(c, g->err);

@@ -9,6 +9,8 @@
 
 #include "front.h"
 
+struct mica_compiled;
+
 /* ---- regions and views ---- */
 
 #define BE_MAX_AXES (2 * IR_MAX_RANK)	/* of a copy, before neighbouring axes are merged */
@@ -190,6 +192,8 @@ struct be_view be_place_of(const struct be_state *b, const struct ir_value *v);	
 
 int be_alias(struct be_state *b);		/* alias.c: groups of values that share a buffer, and their layouts */
 void be_live(struct be_state *b);		/* place.c: live ranges of the buffers, and what would move them */
+/* Buffers whose place the step's result may take if they die there. */
+unsigned be_over(const struct be_state *b, unsigned step, int over[IR_MAX_IN]);
 void be_in_place(struct be_state *b);		/* in_place.c: results over operands that die there */
 int be_place(struct be_state *b);		/* place.c: which buffers live in LMEM; offsets everywhere; tilings */
 void be_split(struct be_state *b);		/* split.c: the cores' parts of every step, and what each core needs */
@@ -223,20 +227,22 @@ struct be_figures {
 	uint64_t arena, cycles;		/* of a whole compilation; 0 when nobody needed to know */
 	uint64_t macs;
 };
-struct be_gain { bool on, changed; struct be_figures before, after; };
+struct be_gain { bool on, taken; struct be_figures before, after; };
 struct be_memory {
 	struct be_baselines base;
 	struct be_gain gain[MICA_SAVINGS];
 	struct be_figures all;		/* of what has been compiled */
 };
-/* Changes the graph as far as the options ask for and it pays; fills m. */
-int be_lower_peak(struct ir_graph *g, const struct mica_compile_options *o, struct be_memory *m);
-void be_residency_gain(const struct be_state *b, struct be_memory *m);	/* once everything has its place */
-/* Without the verifier, for comparisons: arena and cycles. 0 or -code. */
+int be_reorder(struct ir_graph *g, const struct mica_compile_options *o, bool *changed);	/* reorder.c */
+int be_slice(struct ir_graph *g, const struct mica_compile_options *o, bool *changed);	/* slice.c */
+int be_recompute(struct ir_graph *g, const struct mica_compile_options *o, bool *changed);	/* recompute.c */
 /* The planned peak alone; no_pass is left out besides what o leaves out. */
 int be_measure(struct ir_graph *g, const struct mica_compile_options *o, unsigned no_pass, struct be_figures *f);
-int be_try(struct ir_graph *g, const struct mica_compile_options *o, struct be_figures *f);
-
+/* Changes the graph as far as the options ask for and it pays, and the options where a step does not pay; fills m. done: best is the compilation. */
+int be_lower_peak(struct ir_graph *g, struct mica_compile_options *o, struct be_memory *m, struct mica_compiled *best, bool *done);
+/* Streams without the verifier, arena and cycles. 0 or -code; mica_compiled_fini in any case. */
+int be_try(struct ir_graph *g, const struct mica_compile_options *o, struct mica_compiled *c, struct be_figures *f);
+void be_residency_gain(const struct be_state *b, struct be_memory *m);	/* once everything has its place */
 /* ---- the result, in memory ---- */
 
 struct mica_compiled {

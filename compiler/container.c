@@ -231,6 +231,7 @@ static void add_savings(struct metadata *md)
 		mica__memory_saving__init(s);
 		s->name = own(md, ir_strdup(mica_saving_name(i)));
 		s->on = g->on;
+		s->taken = g->taken;
 		s->peak_before = g->before.peak;
 		s->peak_after = g->after.peak;
 		s->lower_bound_after = g->after.lower;

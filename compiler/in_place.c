@@ -67,31 +67,38 @@ static void join(struct be_state *b, int from, int into)
 	b->buf[from].first = UINT32_MAX;
 }
 
-static void try_step(struct be_state *b, unsigned i)
+unsigned be_over(const struct be_state *b, unsigned step, int over[IR_MAX_IN])
 {
-	const struct be_step *s = &b->step[i];
+	const struct be_step *s = &b->step[step];
 	const struct ir_value *y = s->op->out[0];
 	int out = b->value[y->id].buf;
+	unsigned n = 0;
 
-	if (be_done_by_views(s) || be_is_move(s->op) || b->buf[out].space != BE_LMEM || b->buf[out].first != i)
-		return;
+	if (be_done_by_views(s) || be_is_move(s->op) || b->buf[out].space != BE_LMEM || b->o->no_pass & 1u << MICA_SAVE_IN_PLACE)
+		return 0;
 	for (unsigned k = 0; k < s->op->ins; k++) {
 		const struct ir_value *x = s->op->in[k];
 		int in = x ? b->value[x->id].buf : -1;
 
 		if (in < 0 || in == out || be_streams(s->op, k) || !elementwise(s->op, k))
 			continue;
-		if (b->buf[in].space != BE_LMEM || b->buf[in].last != i || b->buf[in].size != b->buf[out].size)
-			continue;
-		if (!same_layout(b, x, y) || !only_reader(b, s, in, x))
-			continue;
-		join(b, out, in);
-		return;
+		if (b->buf[in].space == BE_LMEM && b->buf[in].size == b->buf[out].size && same_layout(b, x, y) && only_reader(b, s, in, x))
+			over[n++] = in;
 	}
+	return n;
 }
 
 void be_in_place(struct be_state *b)
 {
-	for (unsigned i = 0; i < b->steps && !(b->o->no_pass & 1u << MICA_SAVE_IN_PLACE); i++)
-		try_step(b, i);
+	for (unsigned i = 0; i < b->steps; i++) {
+		int over[IR_MAX_IN], out = b->value[b->step[i].op->out[0]->id].buf;
+		unsigned n = be_over(b, i, over);
+
+		for (unsigned k = 0; k < n; k++) {
+			if (b->buf[out].first != i || b->buf[over[k]].last != i)
+				continue;
+			join(b, out, over[k]);
+			break;
+		}
+	}
 }

@@ -76,6 +76,8 @@ struct ir_attr {
 	enum mica_red red;
 	unsigned axes;			/* REDUCE: bit i = axis i (dims are kept, extent 1) */
 	int axis;			/* CONCAT */
+	bool extra;			/* one more slice of an operator: not counted where distances in steps matter */
+	bool gather;			/* CONCAT of a value's slices: they are written where they belong, however long ago */
 	int perm[IR_MAX_RANK];		/* TRANSPOSE: out.dim[i] = in.dim[perm[i]] */
 	int64_t start[IR_MAX_RANK];	/* SLICE; PAD: elements in front */
 	int64_t step[IR_MAX_RANK];	/* SLICE: > 0 or < 0 */

@@ -27,7 +27,8 @@ static void clone_value(struct ir_graph *to, const struct ir_value *v)
 	n->threshold = v->threshold;
 	n->min = v->min;
 	n->max = v->max;
-	n->data = v->data ? copy_of(v->data, ir_bytes(v) + 8) : NULL;
+	if (v->data)
+		n->data = memcpy(ir_alloc(ir_bytes(v) + 8, 1), v->data, ir_bytes(v));	/* with ir_const_new's slack */
 	n->is_input = v->is_input;
 	n->is_output = v->is_output;
 }

@@ -59,34 +59,159 @@ int be_measure(struct ir_graph *g, const struct mica_compile_options *o, unsigne
 	return ret;
 }
 
-static struct be_gain *gain(struct be_memory *m, const struct mica_compile_options *o, enum mica_saving s,
-			    const struct be_figures *before, const struct be_figures *after)
+/* ---- one step after another ---- */
+
+struct lowering {
+	struct ir_graph *g;
+	struct mica_compile_options *o;	/* what the compilation will use */
+	struct be_memory *m;
+	struct be_figures now;
+	uint64_t most_cycles;		/* no step may lead to more */
+	struct mica_compiled best;	/* of what has been taken so far */
+	bool fits;			/* best holds something */
+};
+
+static void note(struct lowering *l, enum mica_saving s, bool taken, const struct be_figures *after)
 {
-	m->gain[s] = (struct be_gain){ .on = !(o->no_pass & 1u << s), .before = *before, .after = *after };
-	return &m->gain[s];
+	l->m->gain[s] = (struct be_gain){ .on = !(l->o->no_pass & 1u << s), .taken = taken, .before = l->now, .after = *after };
+	if (taken)
+		l->now = *after;
 }
 
-int be_lower_peak(struct ir_graph *g, const struct mica_compile_options *o, struct be_memory *m)
+static bool better(const struct lowering *l, const struct be_figures *f)
 {
-	struct be_figures unfused = { .peak = m->base.planned, .lower = m->base.lower }, fused, views, all;
-	int ret = be_measure(g, o, BIT(VIEWS) | BIT(IN_PLACE), &fused);
+	if (f->cycles > l->most_cycles)
+		return false;
+	return f->arena != l->now.arena ? f->arena < l->now.arena : f->peak < l->now.peak;
+}
 
+/* What the compilation of g would be like. A layer that finds no room for its smallest tile is no way to go: fits is false. */
+static int figures(struct ir_graph *g, const struct mica_compile_options *o, struct mica_compiled *c, struct be_figures *f, bool *fits)
+{
+	int ret = be_measure(g, o, 0, f);
+
+	memset(c, 0, sizeof(*c));
 	if (!ret)
-		ret = be_measure(g, o, BIT(IN_PLACE), &views);
-	if (!ret)
-		ret = be_measure(g, o, 0, &all);
+		ret = be_try(g, o, c, f);
+	*fits = !ret;
+	if (ret != -MICA_ERR_MEMORY)
+		return ret;
+	memset(g->err, 0, sizeof(*g->err));
+	return 0;
+}
+
+/* The compilation takes the place of the best one, or is forgotten. */
+static void settle(struct lowering *l, struct mica_compiled *c, bool taken)
+{
+	if (!taken) {
+		mica_compiled_fini(c);
+		return;
+	}
+	if (l->fits)
+		mica_compiled_fini(&l->best);
+	l->best = *c;
+	l->fits = true;
+}
+
+static int try_in_place(struct lowering *l)
+{
+	struct mica_compile_options with = *l->o;
+	struct be_figures f = l->now;
+	struct mica_compiled c;
+	bool fits = false, taken = false, on = !(l->o->no_pass & BIT(IN_PLACE));
+	int ret = 0;
+
+	with.progress = NULL;
+	if (on)
+		ret = be_measure(l->g, &with, 0, &f);
+	if (!ret && f.peak < l->now.peak) {
+		ret = figures(l->g, &with, &c, &f, &fits);
+		taken = !ret && fits && better(l, &f);
+		settle(l, &c, taken);
+	}
+	note(l, MICA_SAVE_IN_PLACE, taken, &f);
+	if (!taken)
+		l->o->no_pass |= BIT(IN_PLACE);
+	return ret;
+}
+
+typedef int (*rewrite_fn)(struct ir_graph *g, const struct mica_compile_options *o, bool *changed);
+
+/* A rewriting of the graph, on a copy: what does not pay is forgotten. */
+static int try_rewrite(struct lowering *l, enum mica_saving s, rewrite_fn rewrite)
+{
+	struct mica_compile_options with = *l->o;
+	struct be_figures f = l->now;
+	struct mica_compiled c;
+	struct ir_graph *copy;
+	bool changed = false, fits = false, taken = false;
+	int ret;
+
+	if (l->o->no_pass & 1u << s || !l->now.arena) {	/* nothing in DRAM is nothing to save */
+		note(l, s, false, &l->now);
+		return 0;
+	}
+	with.progress = NULL;
+	copy = ir_graph_clone(l->g);
+	ret = rewrite(copy, l->o, &changed);
+	if (!ret && changed) {
+		ret = figures(copy, &with, &c, &f, &fits);
+		taken = !ret && fits && better(l, &f);
+		settle(l, &c, taken);
+	}
+	note(l, s, taken, &f);
+	if (taken)
+		ir_graph_swap(l->g, copy);
+	ir_graph_free(copy);
+	return ret;
+}
+
+/* The graph as it is: what fusion and views have saved, and a compilation to compare the others with. */
+static int start(struct lowering *l)
+{
+	struct mica_compile_options with = *l->o;
+	struct be_figures fused, views;
+	struct mica_compiled c;
+	bool fits = false;
+	int ret = be_measure(l->g, l->o, BIT(VIEWS) | BIT(IN_PLACE), &fused);
+
+	l->now = (struct be_figures){ .peak = l->m->base.planned, .lower = l->m->base.lower, .macs = fused.macs };
+	if (!l->m->base.buffers)
+		l->now = fused;
+	note(l, MICA_SAVE_FUSION, true, &fused);
+	with.no_pass |= BIT(IN_PLACE);
 	if (ret)
 		return ret;
-	if (!m->base.buffers)
-		unfused = fused;
-	gain(m, o, MICA_SAVE_FUSION, &unfused, &fused);
-	gain(m, o, MICA_SAVE_VIEWS, &fused, &views);
-	gain(m, o, MICA_SAVE_IN_PLACE, &views, &all);
-	gain(m, o, MICA_SAVE_REORDER, &all, &all);
-	gain(m, o, MICA_SAVE_SLICE, &all, &all);
-	gain(m, o, MICA_SAVE_RECOMPUTE, &all, &all);
-	m->all = all;
-	return 0;
+	ret = figures(l->g, &with, &c, &views, &fits);
+	settle(l, &c, fits);
+	note(l, MICA_SAVE_VIEWS, !(l->o->no_pass & BIT(VIEWS)), &views);
+	l->now = views;
+	if (!fits)			/* if nothing else fits either, the compilation itself will name the layer that is too large */
+		l->now.arena = UINT64_MAX;
+	l->most_cycles = !fits || l->o->minimize == MICA_MINIMIZE_MEMORY ? UINT64_MAX : views.cycles + views.cycles / 100;
+	return ret;
+}
+
+int be_lower_peak(struct ir_graph *g, struct mica_compile_options *o, struct be_memory *m, struct mica_compiled *best, bool *done)
+{
+	struct lowering l = { .g = g, .o = o, .m = m };
+	int ret = start(&l);
+
+	if (!ret)
+		ret = try_in_place(&l);
+	if (!ret)
+		ret = try_rewrite(&l, MICA_SAVE_REORDER, be_reorder);
+	if (!ret)
+		ret = try_rewrite(&l, MICA_SAVE_SLICE, be_slice);
+	if (!ret)
+		ret = try_rewrite(&l, MICA_SAVE_RECOMPUTE, be_recompute);
+	m->all = l.now;
+	*done = l.fits && !ret;
+	if (*done)
+		*best = l.best;
+	else if (l.fits)
+		mica_compiled_fini(&l.best);
+	return ret;
 }
 
 void be_residency_gain(const struct be_state *b, struct be_memory *m)
@@ -95,5 +220,6 @@ void be_residency_gain(const struct be_state *b, struct be_memory *m)
 
 	with.peak = b->arena_size;
 	with.lower = b->arena_lower;
-	gain(m, b->o, MICA_SAVE_RESIDENCY, &m->all, &with);
+	with.arena = with.cycles = m->all.arena = m->all.cycles = 0;
+	m->gain[MICA_SAVE_RESIDENCY] = (struct be_gain){ .on = !(b->o->no_pass & BIT(RESIDENCY)), .taken = true, .before = m->all, .after = with };
 }

@@ -129,9 +129,9 @@ static void json_savings(const struct report *r)
 	for (unsigned i = 0; i < MICA_SAVINGS; i++) {
 		const struct be_gain *g = &m->gain[i];
 
-		fprintf(r->f, "%s\n    {\"name\": \"%s\", \"on\": %s, \"peak_before\": %llu, \"peak_after\": %llu, \"macs_before\": %llu, "
+		fprintf(r->f, "%s\n    {\"name\": \"%s\", \"on\": %s, \"taken\": %s, \"peak_before\": %llu, \"peak_after\": %llu, \"macs_before\": %llu, "
 			"\"macs_after\": %llu, \"arena_before\": %llu, \"arena_after\": %llu, \"cycles_before\": %llu, \"cycles_after\": %llu}",
-			i ? "," : "", mica_saving_name(i), g->on ? "true" : "false", (unsigned long long)g->before.peak,
+			i ? "," : "", mica_saving_name(i), g->on ? "true" : "false", g->taken ? "true" : "false", (unsigned long long)g->before.peak,
 			(unsigned long long)g->after.peak, (unsigned long long)g->before.macs, (unsigned long long)g->after.macs,
 			(unsigned long long)g->before.arena, (unsigned long long)g->after.arena, (unsigned long long)g->before.cycles,
 			(unsigned long long)g->after.cycles);

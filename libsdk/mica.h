@@ -197,6 +197,7 @@ void mica_model_get_memory(const struct mica_model *m, struct mica_memory_info *
 struct mica_saving_info {
 	const char *name;
 	bool on;				/* not left out by --no-pass */
+	bool taken;				/* else it does not pay: ..._after is what it would lead to, or equal to ..._before */
 	uint64_t peak_before, peak_after, lower_bound_after, macs_before, macs_after, arena_before, arena_after, cycles_before, cycles_after;
 };
 int mica_model_saving(const struct mica_model *m, unsigned index, struct mica_saving_info *info);

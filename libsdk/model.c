@@ -290,7 +290,7 @@ int mica_model_saving(const struct mica_model *m, unsigned index, struct mica_sa
 	if (!plan || index >= plan->n_savings)
 		return sdk_err(EINVAL, "the model's memory plan knows no step %u", index);
 	s = plan->savings[index];
-	*info = (struct mica_saving_info){ s->name, s->on, s->peak_before, s->peak_after, s->lower_bound_after, s->macs_before,
+	*info = (struct mica_saving_info){ s->name, s->on, s->taken, s->peak_before, s->peak_after, s->lower_bound_after, s->macs_before,
 					   s->macs_after, s->arena_before, s->arena_after, s->cycles_before, s->cycles_after };
 	return 0;
 }

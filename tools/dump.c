@@ -42,22 +42,26 @@ static void peak_line(const char *what, uint64_t bytes, uint64_t best_fit, const
 	printf("%s%s\n", note ? "  " : "", note ? note : "");
 }
 
+static double percent(uint64_t before, uint64_t after)
+{
+	return before ? 100.0 * ((double)after - (double)before) / (double)before : 0;
+}
+
 /* What each step of the compiler was worth, one after another. */
 static void dump_savings(const struct mica_model *m, const struct mica_memory_info *mem)
 {
 	printf("Steps that lower the peak (all intermediate values in DRAM; residency: those that LMEM does not hold):\n"
-	       "  step             before        after        share   MACs\n");
+	       "  step             before        after        share     MACs\n");
 	for (unsigned i = 0; i < mem->savings; i++) {
 		struct mica_saving_info s;
 
 		mica_model_saving(m, i, &s);
-		printf("  %-10s %12llu %12llu %12lld  %+5.1f %%%s", s.name, (unsigned long long)s.peak_before, (unsigned long long)s.peak_after,
-		       (long long)s.peak_before - (long long)s.peak_after,
-		       s.macs_before ? 100.0 * ((double)s.macs_after - (double)s.macs_before) / (double)s.macs_before : 0.0, s.on ? "" : "  left out");
-		if (s.cycles_before && s.cycles_after)
-			printf("  compiled: arena %llu to %llu, cycles %+.2f %%", (unsigned long long)s.arena_before, (unsigned long long)s.arena_after,
-			       100.0 * ((double)s.cycles_after - (double)s.cycles_before) / (double)s.cycles_before);
-		putchar('\n');
+		printf("  %-10s %12llu %12llu %12lld  %+5.2f %%", s.name, (unsigned long long)s.peak_before, (unsigned long long)s.peak_after,
+		       (long long)s.peak_before - (long long)s.peak_after, percent(s.macs_before, s.macs_after));
+		if (s.cycles_before && s.cycles_after && (s.cycles_before != s.cycles_after || s.arena_before != s.arena_after))
+			printf("  arena %llu to %llu, cycles %+.2f %%", (unsigned long long)s.arena_before, (unsigned long long)s.arena_after,
+			       percent(s.cycles_before, s.cycles_after));
+		puts(!s.on ? "  left out" : s.taken ? "" : s.peak_before == s.peak_after ? "  nothing to gain" : "  not taken: does not pay");
 	}
 }
 

@@ -73,6 +73,9 @@ check "an image goes through the sidecar" "$MICA" run "$mica" --input=models/pho
 check "dump lists layers" bash -c "'$MICA' dump '$mica' | grep -qi conv"
 check "dump --commands disassembles" bash -c "'$MICA' dump '$mica' --commands | grep -q ' end'"
 check "dump --memory shows the plan" bash -c "'$MICA' dump '$mica' --memory | grep -q 'lower bound'"
+check "dump --memory shows other planners' plans" bash -c "'$MICA' dump '$mica' --memory | grep -q 'size-ordered best fit'"
+check "compile for least memory" "$MICA" compile $model -o "$work/least.mica" --minimize=memory --no-pass=residency,views
+check "dump --memory says what was left out" bash -c "'$MICA' dump '$work/least.mica' --memory | grep -q 'residency.*left out'"
 check "dump --graph shows the IR" bash -c "'$MICA' dump '$mica' --graph | grep -q conv"
 check "info shows the machine" bash -c "'$MICA' info | grep -q cpu"
 check "info --json is one object" bash -c "'$MICA' info --json | python3 -m json.tool >/dev/null"
@@ -97,6 +100,8 @@ expect "flag with a value" 2 "takes no value" "$MICA" run "$mica" --json=yes
 expect "unknown format lists what is allowed" 2 "allowed are e4m3, e5m2, int8, bf16, f32" "$MICA" compile $model -o "$work/a.mica" --format=fp4
 expect "unknown method" 2 "allowed are max, kl" "$MICA" compile $model -o "$work/a.mica" --method=best
 expect "too many cores" 2 "from 1 to 8" "$MICA" compile $model -o "$work/a.mica" --cores=9
+expect "unknown step to leave out" 2 "allowed are views, in_place" "$MICA" compile $model -o "$work/a.mica" --no-pass=views,fast
+expect "unknown aim" 2 "allowed are time, memory" "$MICA" compile $model -o "$work/a.mica" --minimize=size
 expect "odd lmem" 2 "multiple of 64" "$MICA" compile $model -o "$work/a.mica" --lmem=5000
 check "all the lmem that may be asked for" "$MICA" compile $model -o "$work/j.mica" --format=f32 --lmem=1G
 cp $model "$work/self.onnx"

@@ -791,7 +791,7 @@ static void run_job(struct mica_engine *e, const struct mica_compiled *c, const 
 	}
 }
 
-static unsigned tried, refused;
+static unsigned tried, refused, taken[MICA_SAVINGS];
 
 static void compile_and_run(struct mica_engine *e, struct ir_graph *g, const struct want *w, uint32_t lmem, unsigned cores, unsigned no_pass, const char *name)
 {
@@ -813,6 +813,8 @@ static void compile_and_run(struct mica_engine *e, struct ir_graph *g, const str
 	} else if (ret) {
 		fail_msg("%s: %s", what, g->err->text);
 	} else {
+		for (unsigned i = 0; i < MICA_SAVINGS; i++)
+			taken[i] += c.memory.gain[i].taken;
 		run_job(e, &c, w, what);
 	}
 	mica_compiled_fini(&c);
@@ -866,6 +868,8 @@ static void random_graphs_compute_what_the_tracer_computes(void **state)
 		check_graph(e, i);
 	print_message("%u compilations, %u refused for want of LMEM\n", tried, refused);
 	print_message("%lu of %lu copies left out\n", elided, copies);
+	for (unsigned i = MICA_SAVE_VIEWS; i < MICA_SAVE_RESIDENCY; i++)
+		print_message("%s: taken %u times\n", mica_saving_name(i), taken[i]);
 	assert_true(only || refused * 5 < tried);
 	assert_true(only || elided * 5 > copies);
 	mica_engine_destroy(e);
