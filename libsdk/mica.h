@@ -48,6 +48,7 @@ struct mica_model;
 struct mica_session;
 struct mica_buffer;
 struct mica_sidecar;
+struct mica_arena;
 
 #define MICA_MAX_RANK 8
 
@@ -219,6 +220,17 @@ int mica_model_host_step(const struct mica_model *m, unsigned phase, unsigned in
 /* ---- sessions ---------------------------------------------------------------------------------------------------------- */
 
 int mica_session_create(struct mica_model *m, struct mica_session **out);
+/*
+ * An arena is DRAM for intermediate values that sessions of any models of a device share because they never run at the same
+ * time: as large as the largest of them needs. While one of its sessions has a job in flight, submit and run of the others fail
+ * with EBUSY, as does the creation of a session that makes the arena grow; nothing waits. Sessions keep the arena alive.
+ * Results are those of a session of its own; the CPU backend cannot leave copies out for models that use an arena, so they run somewhat slower.
+ */
+int mica_arena_create(struct mica_device *dev, struct mica_arena **out);
+void mica_arena_destroy(struct mica_arena *a);
+size_t mica_arena_size(struct mica_arena *a);	/* bytes now; 0 before the first session that needs any */
+/* As mica_session_create, with intermediate values in the arena (of the model's device: else EINVAL). */
+int mica_session_create_in(struct mica_model *m, struct mica_arena *a, struct mica_session **out);
 /* Waits for a job in flight (the CPU backend stops it early). */
 void mica_session_destroy(struct mica_session *s);
 

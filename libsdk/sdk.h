@@ -109,12 +109,25 @@ struct mica_session {
 	unsigned segments;
 	struct segment seg[MICA_MAX_SEGMENTS];	/* [0] is unused here: the weights belong to the model */
 	size_t own_offset[MICA_MAX_SEGMENTS];	/* of the session's own memory */
+	struct mica_arena *arena;	/* reference; NULL: intermediate values are in own */
+	unsigned arena_turn;		/* which of the arena's buffers is bound */
 	struct mica_buffer *own;	/* the backend's front, arena, inputs, outputs, stats */
 	size_t stats_offset, stats_size;	/* in own */
 	int eventfd;			/* -1 until asked for */
 	char error[512];
 	void *priv;
 };
+
+/* ---- arenas that sessions share (arena.c) ---- */
+
+/* A session that needs `size` bytes joins: the arena grows if it must. Takes a reference. */
+int arena_join(struct mica_arena *a, struct mica_device *dev, size_t size);
+void arena_leave(struct mica_arena *a);
+/* Gives a new session its segment. */
+void arena_bind(struct mica_session *s);
+/* The session's job may use the arena from now on, its segment is bound; or -EBUSY. Without an arena always 0. */
+int arena_enter(struct mica_session *s);
+void arena_exit(struct mica_session *s);
 
 #define SESSION_ALIGN 64u
 static inline size_t align_up(size_t v, size_t a) { return (v + a - 1) / a * a; }

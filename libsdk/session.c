@@ -36,6 +36,14 @@ static int plan_memory(struct mica_session *s, size_t *total)
 	if (ret)
 		return ret;
 	s->segments = MICA_SEG_IO + m->inputs + m->outputs;
+	if (s->arena) {		/* its place stays empty: what follows moves up */
+		size_t gap = align_up(m->c.meta->arena_size ? m->c.meta->arena_size : 1, SESSION_ALIGN);
+
+		gap = m->c.meta->arena_size ? gap : 0;
+		for (unsigned i = MICA_SEG_IO; i < s->segments; i++)
+			s->own_offset[i] -= gap;
+		s->stats_offset -= gap;
+	}
 	for (unsigned i = MICA_SEG_ARENA; i < s->segments; i++) {
 		s->seg[i].size = segment_size(m, i);
 		s->seg[i].write = i == MICA_SEG_ARENA || i >= MICA_SEG_IO + m->inputs;
@@ -51,11 +59,11 @@ static void bind_own(struct mica_session *s, unsigned i)
 	s->seg[i].offset = s->own_offset[i];
 }
 
-int mica_session_create(struct mica_model *m, struct mica_session **out)
+static int create(struct mica_model *m, struct mica_arena *a, struct mica_session **out)
 {
 	struct mica_session *s;
 	size_t total = 0;
-	int ret;
+	int ret = 0;
 
 	*out = NULL;
 	if (!m || !m->dev)
@@ -65,13 +73,19 @@ int mica_session_create(struct mica_model *m, struct mica_session **out)
 		return sdk_nomem("a session");
 	s->eventfd = -1;
 	s->model = m;
+	if (a)
+		ret = arena_join(a, m->dev, m->c.meta->arena_size);
+	if (ret)
+		goto err_free;
+	s->arena = a;
 	ret = plan_memory(s, &total);
 	if (!ret)
 		ret = mica_buffer_alloc(m->dev, total, &s->own);
 	if (ret)
-		goto err_free;
+		goto err_arena;
 	for (unsigned i = MICA_SEG_ARENA; i < s->segments; i++)
 		bind_own(s, i);
+	arena_bind(s);
 	ret = m->dev->be->session_create(s);
 	if (ret)
 		goto err_buffer;
@@ -86,9 +100,22 @@ err_backend:
 	m->dev->be->session_destroy(s);
 err_buffer:
 	mica_buffer_free(s->own);
+err_arena:
+	arena_leave(s->arena);
 err_free:
 	free(s);
 	return ret;
+}
+
+int mica_session_create(struct mica_model *m, struct mica_session **out)
+{
+	return create(m, NULL, out);
+}
+
+int mica_session_create_in(struct mica_model *m, struct mica_arena *a, struct mica_session **out)
+{
+	*out = NULL;
+	return a ? create(m, a, out) : sdk_err(EINVAL, "no arena was given");
 }
 
 void mica_session_destroy(struct mica_session *s)
@@ -103,6 +130,8 @@ void mica_session_destroy(struct mica_session *s)
 	if (s->eventfd >= 0)
 		close(s->eventfd);
 	mica_buffer_free(s->own);
+	arena_exit(s);
+	arena_leave(s->arena);
 	free(s);
 	model_put(m);
 }
@@ -238,6 +267,7 @@ static int job_ended(struct mica_session *s, int ret)
 	if (s->eventfd >= 0 && read(s->eventfd, &count, sizeof(count)) < 0)
 		count = 0;		/* not signalled: made after the job's end */
 	s->state = SESSION_IDLE;
+	arena_exit(s);
 	if (ret)
 		snprintf(s->error, sizeof(s->error), "%s", mica_error_text());
 	else
@@ -252,11 +282,16 @@ int mica_session_submit(struct mica_session *s)
 	if (ret)
 		return ret;
 	s->error[0] = 0;
-	ret = s->phases ? phases_submit(s) : s->model->dev->be->submit(s);
+	ret = arena_enter(s);
 	if (ret)
+		return ret;
+	ret = s->phases ? phases_submit(s) : s->model->dev->be->submit(s);
+	if (ret) {
 		snprintf(s->error, sizeof(s->error), "%s", mica_error_text());
-	else
+		arena_exit(s);
+	} else {
 		s->state = SESSION_BUSY;
+	}
 	return ret;
 }
 
@@ -274,6 +309,9 @@ int mica_session_run(struct mica_session *s, int64_t timeout_ns)
 	if (ret)
 		return ret;
 	s->error[0] = 0;
+	ret = arena_enter(s);
+	if (ret)
+		return ret;
 	s->state = SESSION_BUSY;
 	return job_ended(s, s->phases ? phases_run(s, timeout_ns) : s->model->dev->be->run(s, timeout_ns));
 }
