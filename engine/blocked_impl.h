@@ -234,6 +234,7 @@ static void run_tile(const struct blocked *o, const struct part *t, const struct
 		g.w = t->w + j * t->ldw;
 		g.acc = acc + j * 16;
 		g.start = own_start ? g.acc : t->start + j * 16;
+		variant_reached(&gemm_reached[o->cls][nb][o->few ? 0 : at->count]);
 		if (o->few)
 			gemm_few(&o->wide_w, &g, at->count, nb, o->k_len % 2);
 		else

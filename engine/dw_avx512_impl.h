@@ -321,9 +321,11 @@ static void dw_pairs_any(const struct dwop *o, uint32_t count, const uint8_t *co
 }
 
 /* By fours or twos, unless results start from what must be read once only, or are too few. */
-#define DW_FIXED(kw, k, stride, results) \
+#define DW_FIXED(variant, kw, k, stride, results) \
 	do { \
-		if (o->acc_in || t->count < (results)) \
+		bool single = o->acc_in || t->count < (results); \
+		variant_reached(&dw_reached[(variant) + single]); \
+		if (single) \
 			dw_pairs_fixed(o, t->count, row, w, to, kw, k, stride, 1); \
 		else \
 			dw_pairs_fixed(o, t->count, row, w, to, kw, k, stride, results); \
@@ -339,18 +341,19 @@ static void dw_run_pairs(const struct dwop *o, const struct dw_tile *t, const ui
 
 		switch (shape) {
 		case 31:
-			DW_FIXED(3, 9, 1, 4);
+			DW_FIXED(DW_V_PAIRS_33, 3, 9, 1, 4);
 			break;
 		case 32:
-			DW_FIXED(3, 9, 2, 4);
+			DW_FIXED(DW_V_PAIRS_33S2, 3, 9, 2, 4);
 			break;
 		case 51:
-			DW_FIXED(5, 25, 1, 2);
+			DW_FIXED(DW_V_PAIRS_55, 5, 25, 1, 2);
 			break;
 		case 52:
-			DW_FIXED(5, 25, 2, 2);
+			DW_FIXED(DW_V_PAIRS_55S2, 5, 25, 2, 2);
 			break;
 		default:
+			variant_reached(&dw_reached[DW_V_PAIRS_ANY]);
 			dw_pairs_any(o, t->count, row, w, to);
 			break;
 		}
@@ -412,6 +415,8 @@ static void dw_run_ints(const struct dwop *o, const struct dw_tile *t, const uin
 		const uint8_t *w = o->w + (size_t)(t->block + b) * o->terms * 64;
 		const int32_t *start = o->start + (t->block + b) * 16;
 
+		variant_reached(&dw_reached[kh == 3 && fours == 1 ? DW_V_INTS_33 : kh == 5 && fours == 2 ? DW_V_INTS_55 :
+					    DW_V_INTS_ANY]);
 		if (kh == 3 && fours == 1)
 			dw_ints_fixed(o, t->count, row, w, start, t->out + b * 16, 3, 1);
 		else if (kh == 5 && fours == 2)

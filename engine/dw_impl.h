@@ -49,6 +49,12 @@ struct dw_tile {
 	float *out;			/* [count][chunk * 16] */
 };
 
+enum dw_variant {
+	DW_V_F32, DW_V_SLOW, DW_V_PAIRS_33, DW_V_PAIRS_33_1, DW_V_PAIRS_33S2, DW_V_PAIRS_33S2_1, DW_V_PAIRS_55, DW_V_PAIRS_55_1,
+	DW_V_PAIRS_55S2, DW_V_PAIRS_55S2_1, DW_V_PAIRS_ANY, DW_V_INTS_33, DW_V_INTS_55, DW_V_INTS_ANY, DW_V_COUNT
+};
+static atomic_uchar dw_reached[DW_V_COUNT];
+
 VINL bool dw_is_i8(const struct dwop *o)
 {
 	return o->cls == MAC_I8;
@@ -94,6 +100,7 @@ static void dw_row_f32(const struct dwop *o, const struct dw_tile *t, const uint
 	size_t step = (size_t)o->p->stride_w * o->col_step, to_step = o->chunk * 16;
 	unsigned saved = flush_enter(o->flush);
 
+	variant_reached(&dw_reached[DW_V_F32]);
 	for (uint32_t c = 0; c < t->blocks * 16; c += VL) {
 		const float *w = (const float *)o->w + (size_t)(t->block + c / 16) * o->k * 16 + c % 16;
 		uint32_t ow = 0;

@@ -214,6 +214,7 @@ static void dw_slow_item(void *ctx, uint32_t item, unsigned thread)
 	uint64_t first = (uint64_t)item * o->strip;
 
 	(void)thread;
+	variant_reached(&dw_reached[DW_V_SLOW]);
 	for (uint64_t i = first; i < first + o->strip && i < o->rows; i++)
 		dw_out_row_slow(o, i / o->p->out_h, i % o->p->out_h);
 }

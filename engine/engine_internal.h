@@ -108,6 +108,18 @@ struct exec {
 	int fault;			/* set by whoever sees it first; plain, only the caller's thread reads memory */
 };
 
+/* A kernel made for certain operands, and whether it has ever run: for the tests, which are to reach them all. */
+struct mica_variant {
+	char name[40];
+	bool reached;
+};
+
+static inline void variant_reached(atomic_uchar *mark)
+{
+	if (!atomic_load_explicit(mark, memory_order_relaxed))
+		atomic_store_explicit(mark, 1, memory_order_relaxed);
+}
+
 typedef int exec_fn(struct exec *x, const union mica_pkt *p);
 
 /* The kernels of one instruction set. All give the same bits. */
@@ -118,6 +130,7 @@ struct mica_path {
 	void (*decode)(enum mica_dtype t, const void *src, size_t n, float scale, int zero, float *dst);
 	void (*encode)(enum mica_dtype t, const float *src, size_t n, float inv, int zero, void *dst);
 	void (*fn)(enum mica_fn fn, float *x, size_t n, float alpha, float beta);
+	unsigned (*variants)(struct mica_variant *out, unsigned max);	/* of CONV, DWCONV, MATMUL and their epilogue */
 };
 
 extern const struct mica_path mica_path_scalar;		/* baseline instruction set; fmaf in software where need be */

@@ -6,6 +6,9 @@
 #ifndef MICA_EPILOGUE_AVX512_IMPL_H
 #define MICA_EPILOGUE_AVX512_IMPL_H
 
+enum epi_variant { EPI_V_ANY, EPI_V_FAST, EPI_V_CLIP, EPI_V_COUNT };
+static atomic_uchar epi_reached[MICA_I32 + 1][5][EPI_V_COUNT];	/* [type of results][vectors to a pixel] */
+
 VINL size_t epi_whole(size_t n)
 {
 	return n;
@@ -218,11 +221,14 @@ VINL void epi_pixels(const enum mica_dtype type, const struct epi_part *r, const
 	if (dtype_is_quad(type) && epi_is_fast(type, r, nv)) {
 		vf inf = vf_inf_set();
 
+		variant_reached(&epi_reached[type][nv][r->e->act == MICA_FN_CLIP ? EPI_V_CLIP : EPI_V_FAST]);
 		if (r->e->act == MICA_FN_CLIP)
 			p = epi_fast(type, r, nv, true, r->alpha, r->beta, scale, bias);
 		else
 			p = epi_fast(type, r, nv, false, r->e->act == MICA_FN_RELU ? vf_set(0.0f) : vf_neg(inf), inf, scale, bias);
 	}
+	if (p < r->s->pixels)
+		variant_reached(&epi_reached[type][nv][EPI_V_ANY]);
 	for (; p < r->s->pixels; p += 4 / nv)
 		epi_quad(type, r, p, nv, scale, bias);
 }

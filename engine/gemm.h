@@ -21,4 +21,6 @@ struct gemm {
 };
 typedef void gemm_fn(const struct gemm *g);
 
+static atomic_uchar gemm_reached[3][5][16];	/* [class][b][p]; p = 0: two pixels at most, widened in registers */
+
 #endif /* MICA_GEMM_H */

@@ -7,6 +7,7 @@
 #include "window_impl.h"
 #include "conv_impl.h"
 #include "matmul_impl.h"
+#include "variants_impl.h"
 
 const struct mica_path PATH = {
 	.name = PATH_NAME,
@@ -20,4 +21,5 @@ const struct mica_path PATH = {
 	.decode = decode_dense,
 	.encode = encode_dense,
 	.fn = fn_array,
+	.variants = list_variants,
 };
