@@ -638,6 +638,141 @@ def fourier():
     return n
 
 
+@idiom
+def opset7():
+    """Attribute forms of the oldest opset that is supported."""
+    n = Net(7)
+    x = n.input(1, 4, 6, 6)
+    n.out(n.op("Clip", x, min=-0.5, max=0.25), n.op("Upsample", x, scales=[1.0, 1.0, 2.0, 2.0], mode="nearest"),
+          n.op("Slice", x, axes=[1, 3], starts=[1, -4], ends=[3, 1000]), n.op("Squeeze", n.op("ReduceMean", x, axes=[2, 3]), axes=[2, 3]),
+          n.op("Unsqueeze", x, axes=[0, 5]), n.op("Softmax", x, axis=2), n.op("LogSoftmax", x), n.op("Hardmax", x, axis=2),
+          n.op("Dropout", x, ratio=0.5), n.op("Flatten", x, axis=2), n.op("ReduceSum", x, axes=[1]), n.op("Sum", x, x, x),
+          n.op("Pad", x, pads=[0, 0, 1, 0, 0, 0, 0, 2], mode="edge"), n.op("Pad", x, pads=[0, 0, 1, 0, 0, 0, 0, 2], value=0.5),
+          n.op("BatchNormalization", x, n.w(4, positive=True), n.w(4), n.w(4), n.w(4, positive=True), epsilon=1e-3, momentum=0.9),
+          n.op("PRelu", x, n.w(4, 1, 1)), n.op("Gemm", n.op("Reshape", x, n.i64(4, 36)), n.w(36, 5), n.w(5), alpha=0.5, beta=2.0),
+          n.op("AveragePool", x, kernel_shape=[2, 2], auto_pad="SAME_LOWER", strides=[2, 2]), n.op("ArgMax", x, axis=1, keepdims=0), cast=True)
+    a, b = n.op("Split", x, outs=2, axis=1, split=[1, 3])
+    n.out(a, b, n.op("LRN", x, size=3, alpha=0.001, beta=0.75), n.op("MaxPool", x, kernel_shape=[3, 3], auto_pad="VALID"))
+    return n
+
+
+@idiom
+def opset9_upsample():
+    n = Net(9)
+    x = n.input(1, 2, 5, 4)
+    n.out(n.op("Upsample", x, n.const([1, 1, 2, 3]), mode="linear"), n.op("Upsample", x, n.const([1, 1, 2, 2])))
+    return n
+
+
+@idiom
+def opset10():
+    n = Net(10)
+    x = n.input(1, 2, 5, 4)
+    n.out(n.op("Resize", x, n.const([1, 1, 2, 3]), mode="linear"), n.op("Resize", x, n.const([1, 1, 0.6, 0.5])),
+          n.op("Slice", x, n.i64(-1), n.i64(-9), n.i64(3), n.i64(-2)), n.op("MaxPool", x, kernel_shape=[2, 2], ceil_mode=1, strides=[2, 2]),
+          n.op("Mod", x, n.const(0.3), fmod=1), n.op("Dropout", x))
+    return n
+
+
+@idiom
+def names_and_frozen_inputs():
+    """Names with slashes, blanks and other alphabets, hundreds of characters long; an initializer listed as an input."""
+    n = Net(13)
+    x = n.input(1, 3, 6, 6)
+    w = n.w(4, 3, 3, 3)
+    y = n.op("Relu", n.op("Conv", x, w, pads=[1, 1, 1, 1]))
+    odd = {y: "model/größe: 大/" + "x" * 300, w: "a b//c\u00e9"}
+    for node in n.nodes:
+        for names in (node.input, node.output):
+            for i, v in enumerate(names):
+                names[i] = odd.get(v, v)
+    for t in n.inits:
+        t.name = odd.get(t.name, t.name)
+    n.out(n.op("Add", odd[y], n.const(1.0)))
+    return n
+
+
+@idiom
+def long_lstm():
+    """Hundred steps in both directions: what a text recognizer needs."""
+    n = Net(14)
+    x = n.input(100, 1, 48)
+    y, _h, _c = n.op("LSTM", x, n.w(2, 256, 48, scale=0.2), n.w(2, 256, 64, scale=0.2), n.w(2, 512, scale=0.1), outs=3,
+                     direction="bidirectional", hidden_size=64)
+    n.out(y)
+    return n
+
+
+@idiom
+def bert_layer():
+    """Mask of run time made additive by Sub and Mul, heads by Reshape with 0 and -1, pooler with Tanh."""
+    n = Net(11)
+    x, mask = n.input(1, 7, 16), n.input(1, 7, low=0, high=2, ints=True)
+    m = n.op("Unsqueeze", mask, axes=[1, 2])
+    m = n.op("Mul", n.op("Sub", n.const(1.0), m), n.const(-10000.0))
+    h = []
+    for perm in ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]):
+        h.append(n.op("Transpose", n.op("Reshape", n.linear(x, 16, 16), n.i64(0, 0, 4, 4)), perm=perm))
+    s = n.op("Softmax", n.op("Add", n.op("Div", n.op("MatMul", h[0], h[1]), n.const(2.0)), m), axis=3)
+    y = n.op("Reshape", n.op("Transpose", n.op("MatMul", s, h[2]), perm=[0, 2, 1, 3]), n.i64(0, 0, 16))
+    x = n.layernorm(n.op("Add", n.linear(y, 16, 16), x), 16, 1e-12)
+    first = n.op("Gather", x, n.const(0, np.int64), axis=1)
+    n.out(x, n.op("Tanh", n.op("Gemm", first, n.w(16, 16), n.w(16))))
+    return n
+
+
+@idiom
+def paddle():
+    """Paddle2ONNX: scale and bias around BatchNormalization, hard sigmoid with slope 0.2, shapes as int32 casts, Pow chains."""
+    n = Net(11)
+    x = n.input(1, 3, 12, 20)
+    y = n.conv(x, 3, 8, stride=2, act="", bias=False)
+    y = n.op("BatchNormalization", y, n.w(8, positive=True), n.w(8), n.w(8), n.w(8, positive=True))
+    y = n.op("Mul", y, n.op("HardSigmoid", y, alpha=0.2, beta=0.5))
+    s = n.op("Cast", n.op("Shape", y), to=T.INT32)
+    hw = n.op("Cast", n.op("Slice", s, n.i64(2), n.i64(4), n.i64(0)), to=T.INT64)
+    n1 = n.op("Cast", n.op("Slice", s, n.i64(0), n.i64(2), n.i64(0)), to=T.INT64)
+    up = n.op("Resize", n.conv(y, 8, 8, stride=2), n.const([], np.float32), n.const([], np.float32), n.op("Concat", n1, hw, axis=0),
+              mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    y = n.op("Add", y, up)
+    y = n.op("ConvTranspose", y, n.w(8, 4, 2, 2), strides=[2, 2])
+    n.out(n.op("Sigmoid", n.op("Add", y, n.w(1, 4, 1, 1))))
+    return n
+
+
+@idiom
+def rnn_as_run_time_weights():
+    """A product of two computed matrices with leading broadcast, a Gemm with transposes, and scalars everywhere."""
+    n = Net(13)
+    a, b = n.input(2, 1, 4, 6), n.input(3, 6, 5)
+    y = n.op("MatMul", a, b)
+    z = n.op("Gemm", n.op("Reshape", b, n.i64(6, 15)), n.op("Reshape", a, n.i64(6, 8)), n.w(1, 8), transA=1, alpha=0.3)
+    n.out(y, z, n.op("Where", n.op("Greater", a, n.const(0.0)), a, n.const(-1.0)), n.op("MatMul", n.op("Reshape", a, n.i64(-1)), n.w(48)),
+          n.op("MatMul", n.w(6, 6), n.op("Reshape", b, n.i64(6, 15))), n.op("MatMul", n.w(3, 5, 6), b))
+    return n
+
+
+@idiom
+def qdq_forms():
+    """Per-axis and u8 weights with odd zero points, activations by channel, a cast of codes, int16, an output of codes."""
+    n = Net(13)
+    x = n.input(1, 4, 5, 5)
+    s, z = n.const(0.01), n.const(117, np.uint8)
+    q = n.op("QuantizeLinear", x, s, z)
+    d = n.op("DequantizeLinear", q, s, z)
+    w = n.const(n.rng.integers(0, 256, (6, 4, 3, 3)), np.uint8)
+    wd = n.op("DequantizeLinear", w, n.const(0.004), n.const(99, np.uint8))
+    wp = n.op("DequantizeLinear", n.const(n.rng.integers(-127, 128, (6, 4, 1, 1)), np.int8), n.const(n.rng.uniform(0.001, 0.01, 6)),
+              n.const([0] * 6, np.int8), axis=0)
+    n.out(n.op("Conv", d, wd), n.op("Conv", d, wp), n.op("Add", d, n.op("Reshape", wp, n.i64(1, 24, 1, 1, 1))))
+    c = n.op("QuantizeLinear", x, n.const([0.1, 0.2, 0.05, 0.4]), n.const([3, -4, 0, 9], np.int8), axis=1)
+    n.out(n.op("DequantizeLinear", c, n.const([0.1, 0.2, 0.05, 0.4]), n.const([3, -4, 0, 9], np.int8), axis=1))
+    n.out(n.op("Cast", q, to=T.FLOAT), n.op("DequantizeLinear", q, n.const(0.02), n.const(100, np.uint8)),
+          n.op("MaxPool", n.op("DequantizeLinear", n.op("Transpose", q, perm=[0, 2, 3, 1]), s, z), kernel_shape=[2, 2]))
+    n.out(q, cast=True)
+    return n
+
+
 def run(cmd):
     r = subprocess.run(cmd, capture_output=True, text=True)
     return r.returncode, (r.stderr or r.stdout).strip().split("\n")[-1]
@@ -650,7 +785,8 @@ def check(name, peer, work):
     with open(path + ".in", "wb") as f:
         for _, _, data in n.ins:
             f.write(data.tobytes())
-    code, why = run([os.path.join(TOP, "build/bench/ort_run"), f"--lib={peer}", f"--input={path}.in", f"--output={path}.ort", path])
+    code, why = run([os.path.join(TOP, "build/bench/ort_run"), f"--lib={peer}", f"--input={path}.in",
+                     f"--output={path}.ort", path])
     if code:
         return "peer refuses: " + why
     code, why = run([MICA, "compile", path, "-o", path + ".mica", "--format=f32"])

@@ -161,6 +161,7 @@ struct ir_value *expr_product(struct build *b, struct ir_value *x, struct ir_val
 	unsigned rank = x->rank > w->rank ? x->rank : w->rank;
 	struct ir_op *op;
 
+	w = w->data && w->zero ? const_f32(b->g, w) : w; /* weights have no zero point */
 	if (x->data && !w->data && is_matrix(x))
 		return swap_last(b, expr_product(b, trans ? w : swap_last(b, w), x, true));
 	for (unsigned i = 0; i + 2 < rank; i++) {

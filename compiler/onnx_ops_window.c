@@ -101,6 +101,7 @@ struct ir_value *build_conv_of(struct build *b, struct ir_op *op, struct ir_valu
 	}
 	if (window_read(b->g, op, x, w->dim + 2, &win))
 		return NULL;
+	w = w->zero ? const_f32(b->g, w) : w; /* a product has no zero point on that side */
 	if (x->rank == 5) {
 		in[0] = window3_x(b, x, &win, groups);
 		in[1] = window3_weights(b, w);
@@ -124,7 +125,7 @@ static struct ir_value *conv_transposed(struct build *b, struct ir_op *op, struc
 		return NULL;
 	if (x->rank == 5)
 		return window3_convt(b, x, const_f32(b->g, w), in[2], &win, groups);
-	in[1] = window_lift(b, w->ch_scale && w->rank == 3 ? const_f32(b->g, w) : w);
+	in[1] = window_lift(b, w->zero || (w->ch_scale && w->rank == 3) ? const_f32(b->g, w) : w);
 	return conv2(b, IR_CONVT, in, &win, w->dim[1] * groups, groups);
 }
 

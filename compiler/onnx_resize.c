@@ -199,11 +199,14 @@ double resize_source(const struct ir_graph *g, const struct ir_op *op, const str
 	return (x + 0.5) / s - 0.5;
 }
 
-double resize_nearest(const struct ir_graph *g, const struct ir_op *op, double x)
+double resize_nearest(const struct ir_graph *g, const struct ir_op *op, const struct resize *r,
+		      unsigned axis, double x)
 {
 	bool old = !strcmp(op->onnx_type, "Upsample") || onnx_opset(g) < 11;
 	const char *def = old ? "floor" : "round_prefer_floor";
 
+	if (old && r->scale[axis] < 1) /* what opset 10 meant when it made things smaller */
+		return ceil(x);
 	if (onnx_is(op, "nearest_mode", "floor", def))
 		return floor(x);
 	if (onnx_is(op, "nearest_mode", "ceil", def))
@@ -234,7 +237,7 @@ static struct mica_resize_tap *make_taps(const struct ir_graph *g, const struct 
 			t[i].i1 = resize_clamp(low + 1, in);
 			t[i].w = (float)(x - low);
 		} else {
-			t[i].i0 = t[i].i1 = resize_clamp(resize_nearest(g, op, x), in);
+			t[i].i0 = t[i].i1 = resize_clamp(resize_nearest(g, op, r, axis, x), in);
 		}
 	}
 	return t;

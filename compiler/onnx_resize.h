@@ -21,7 +21,7 @@ int resize_read(struct ir_graph *g, struct ir_op *op, struct resize *r);
 bool resize_changes(const struct resize *r, const struct ir_value *x, unsigned axis);
 /* The coordinate in the operand of position i of the result, and the source next to it. */
 double resize_source(const struct ir_graph *g, const struct ir_op *op, const struct resize *r, unsigned axis, int64_t i);
-double resize_nearest(const struct ir_graph *g, const struct ir_op *op, double x);
+double resize_nearest(const struct ir_graph *g, const struct ir_op *op, const struct resize *r, unsigned axis, double x);
 uint32_t resize_clamp(double x, int64_t n);
 
 /* onnx_resize_matrix.c: each axis is multiplied by a constant matrix; for cubic, antialias and extrapolation. */

@@ -63,7 +63,7 @@ static struct ir_value *along(struct build *b, const struct ir_op *op, const str
 				*beyond = build_const(b, 1, &out, NULL);
 			((float *)(*beyond)->data)[i] = 1;
 		} else if (r->mode == RESIZE_NEAREST) {
-			w[resize_clamp(resize_nearest(b->g, op, at), in) * out + i] = 1;
+			w[resize_clamp(resize_nearest(b->g, op, r, axis, at), in) * out + i] = 1;
 		} else {
 			column(op, r, at, r->scale[axis], in, out, w + i);
 		}

@@ -119,15 +119,13 @@ static void settle_movement(struct ir_graph *g, struct ir_op *op)
 	}
 }
 
-/* A product of codes with codes of the same class stays; otherwise both sides are f32, weights quantized for i8. */
+/* A product of codes with codes of the same class stays; otherwise both sides are f32. */
 static int product_format(const struct ir_op *op)
 {
 	const struct ir_value *x = op->in[0], *w = op->in[1];
 
 	if (x->data)
 		return MICA_F32;
-	if (op->kind == IR_CONV)
-		return x->dtype;
 	return mac_class(x->dtype) == mac_class(w->dtype) ? x->dtype : MICA_F32;
 }
 
