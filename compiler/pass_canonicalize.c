@@ -21,6 +21,16 @@ static bool reads_codes(const char *type)
 	return is_one_of(type, list);
 }
 
+/* op takes v as the codes of a tensor, not as a zero point. */
+static bool reads_as_codes(const struct ir_op *op, const struct ir_value *v)
+{
+	unsigned second = !strncmp(op->onnx_type, "QLinear", 7) ? 3 : 1;
+
+	return reads_codes(op->onnx_type) &&
+	       (v == ir_op_in(op, 0) ||
+		(strcmp(op->onnx_type, "DequantizeLinear") && v == ir_op_in(op, second)));
+}
+
 /* Operators that move codes as they are. */
 static bool keeps_codes(const struct ir_op *op)
 {
@@ -90,7 +100,7 @@ static void settle_inputs(struct ir_graph *g)
 		bool codes = v->uses > 0;
 
 		for (unsigned k = 0; k < v->uses; k++)
-			codes = codes && reads_codes(v->use[k]->onnx_type);
+			codes = codes && reads_as_codes(v->use[k], v);
 		v->exact = v->dtype == IR_I64;
 		if (!codes || v->dtype == IR_I64 || v->dtype == IR_BOOL)
 			v->dtype = MICA_F32;
