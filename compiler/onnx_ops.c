@@ -44,15 +44,16 @@ static unsigned since(const char *type)
 		const char *types;
 	} news[] = {
 		{ 8, " Expand " },
-		{ 9, " Sinh Cosh Asinh Acosh Atanh Erf Sign Where Shrink IsNaN OneHot EyeLike Compress "
+		{ 9, " Sinh Cosh Asinh Acosh Atanh Erf Sign Where Shrink IsNaN OneHot EyeLike Compress Scatter MaxUnpool Scan "
 		     "ConstantOfShape NonZero MeanVarianceNormalization " },
-		{ 10, " Mod Resize ThresholdedRelu IsInf ReverseSequence ConvInteger MatMulInteger "
+		{ 10, " Mod Resize ThresholdedRelu IsInf ReverseSequence RoiAlign NonMaxSuppression ConvInteger MatMulInteger "
 		      "QLinearConv QLinearMatMul QuantizeLinear DequantizeLinear " },
-		{ 11, " BitShift CumSum Det DynamicQuantizeLinear Range Round " },
+		{ 11, " GatherElements GatherND ScatterElements ScatterND Unique BitShift CumSum Det DynamicQuantizeLinear Range Round " },
 		{ 12, " Celu Einsum GreaterOrEqual LessOrEqual NegativeLogLikelihoodLoss "
 		      "SoftmaxCrossEntropyLoss " },
 		{ 14, " HardSwish Trilu " },
 		{ 15, " CastLike " },
+		{ 16, " GridSample " },
 		{ 17, " LayerNormalization BlackmanWindow HammingWindow HannWindow MelWeightMatrix DFT "
 		      "STFT " },
 		{ 18, " GroupNormalization Mish BitwiseAnd BitwiseOr BitwiseXor BitwiseNot Col2Im "
@@ -87,17 +88,20 @@ static int by_type(const void *a, const void *b)
 
 unsigned mica_operators(struct mica_operator *list, unsigned max)
 {
+	static const char *const control[] = { "If", "Loop", "Scan" };
 	unsigned n = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
 		for (const struct onnx_def *d = parts[i].ops; d->type; d++) {
-			if ((!d->canon && !d->fold) || n == max)
-				continue; /* known in order to be refused */
+			if ((!d->canon && !d->fold) || n == max || strchr(d->type, ':'))
+				continue; /* known in order to be refused, or our own */
 			list[n].type = d->type;
 			list[n].since = since(d->type);
 			list[n++].where = where(d, parts[i].where);
 		}
 	}
+	for (size_t i = 0; i < ARRAY_LEN(control) && n < max; i++)
+		list[n++] = (struct mica_operator){ .type = control[i], .since = since(control[i]), .where = "inlined or unrolled while compiling" };
 	qsort(list, n, sizeof(*list), by_type);
 	return n;
 }
