@@ -9,6 +9,8 @@ void mica_compile_defaults(struct mica_compile_options *o)
 	memset(o, 0, sizeof(*o));
 	o->format = MICA_E4M3;
 	o->method = MICA_METHOD_MAX;
+	o->percentile = 99.99;
+	o->symmetric = true;
 	o->cores = 1;
 	o->lmem = 2u << 20;
 	o->threads = 1;
@@ -30,6 +32,9 @@ static int check_options(const struct mica_compile_options *o, struct mica_err *
 		return mica_err_set(err, MICA_ERR_USAGE,
 				    "unknown calibration method; use max, kl, percentile, mse or "
 				    "none");
+	if (!(o->percentile >= 50 && o->percentile <= 100))
+		return mica_err_set(err, MICA_ERR_USAGE, "percentile %g: give 50 to 100",
+				    o->percentile);
 	return ir_check_pass_name(o, err);
 }
 
@@ -40,17 +45,13 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-int mica_compile(const char *onnx_path, const char *out_path, const struct mica_compile_options *o,
-		 struct mica_err *err)
+/* The passes up to `until`, then the back half when there is an out_path. */
+static int run(const char *onnx_path, const char *until, const char *out_path,
+	       const struct mica_compile_options *o, struct mica_err *err)
 {
-	struct mica_err own = { 0 };
 	struct ir_graph *g;
-	int r;
+	int r = check_options(o, err);
 
-	if (!err)
-		err = &own;
-	err->code = MICA_ERR_NONE;
-	r = check_options(o, err);
 	if (r)
 		return r;
 	g = ir_graph_new(base_name(onnx_path), err);
@@ -60,11 +61,33 @@ int mica_compile(const char *onnx_path, const char *out_path, const struct mica_
 	if (!r && o->verify)
 		r = ir_verify(g, false);
 	if (!r)
-		r = ir_run_passes(g, o, NULL);
-	if (!r)
+		r = ir_run_passes(g, o, until);
+	if (!r && out_path)
 		r = ir_backend(g, o, out_path);
 	ir_graph_free(g);
 	return r;
+}
+
+int mica_compile(const char *onnx_path, const char *out_path, const struct mica_compile_options *o,
+		 struct mica_err *err)
+{
+	struct mica_err own = { 0 };
+
+	if (!err)
+		err = &own;
+	err->code = MICA_ERR_NONE;
+	return run(onnx_path, NULL, out_path, o, err);
+}
+
+int mica_calibrate(const char *onnx_path, const struct mica_compile_options *o,
+		   struct mica_err *err)
+{
+	struct mica_err own = { 0 };
+
+	if (!err)
+		err = &own;
+	err->code = MICA_ERR_NONE;
+	return run(onnx_path, "calibrate", NULL, o, err);
 }
 
 int mica_onnx_inputs(const char *onnx_path, const struct mica_compile_options *o,

@@ -29,7 +29,20 @@ int mica_err_set(struct mica_err *err, enum mica_err_code code, const char *fmt,
 
 enum mica_method { MICA_METHOD_MAX, MICA_METHOD_KL, MICA_METHOD_PERCENTILE, MICA_METHOD_MSE, MICA_METHOD_NONE };
 
-/* Calibration samples: load() writes input `input`'s n f32 elements of sample `sample` (ONNX layout, preprocessed). 0 or -code with err set. */
+/* Repairs of post-training quantization (docs/quantization.md), bits of mica_compile_options.repair. */
+enum mica_repair {
+	MICA_REPAIR_CLE = 1,		/* cross-layer equalization with bias absorption */
+	MICA_REPAIR_WMSE = 2,		/* weight ranges of least squared error instead of the largest weight */
+	MICA_REPAIR_ADAROUND = 4,	/* weights are rounded for the layer's output, not each to its nearest code */
+	MICA_REPAIR_BIAS = 8,		/* empirical bias correction */
+	MICA_REPAIR_DEPTHWISE = 16,	/* FP8: depthwise convolutions in bf16, which costs the vector engine nothing */
+	MICA_REPAIR_ALL = 31,
+};
+
+/*
+ * Calibration samples: load() writes input `input`'s n f32 elements of sample `sample` (ONNX layout, preprocessed). 0 or -code with err set.
+ * With threads > 1 it is called by several threads at once, each for another sample.
+ */
 struct mica_calib {
 	unsigned count;
 	int (*load)(void *opaque, unsigned sample, const char *input, float *dst, size_t n, struct mica_err *err);
@@ -58,7 +71,15 @@ struct mica_onnx_const { const char *input, *file; };
 struct mica_compile_options {
 	enum mica_dtype format;			/* E4M3, E5M2, I8, BF16, F32 */
 	enum mica_method method;
+	double percentile;			/* of method percentile, 50..100 */
 	struct mica_calib calib;		/* count 0: none */
+	const char *calib_table;		/* thresholds from that file, or NULL: all from the samples */
+	const char *calib_out;			/* the table is written there, or NULL */
+	unsigned repair;			/* MICA_REPAIR_* */
+	bool symmetric;				/* int8 activations around 0; else with a zero point */
+	bool per_tensor;			/* one weight scale per layer instead of one per output channel */
+	bool pow2;				/* scales are powers of two */
+	bool quiet;				/* no warnings about calibration */
 	const char *qtable;			/* file or NULL: lines "operator-name FORMAT" */
 	const char *const *shapes;		/* "NAME=D,D,.." */
 	unsigned shape_count;
@@ -76,11 +97,14 @@ struct mica_compile_options {
 	void (*progress)(void *opaque, const char *stage, unsigned done, unsigned total);	/* may be NULL */
 	void *progress_opaque;
 };
-/* Defaults: e4m3, max, 1 core, 2 MiB, 1 thread. */
+/* Defaults: e4m3, max, percentile 99.99, symmetric, no repairs, 1 core, 2 MiB, 1 thread. */
 void mica_compile_defaults(struct mica_compile_options *o);
 
 /* Compiles; out_path is written atomically (temporary file, rename). 0 or -code with err filled. Thread safe for different outputs. */
 int mica_compile(const char *onnx_path, const char *out_path, const struct mica_compile_options *o, struct mica_err *err);
+
+/* Only the calibration: o->calib_out is written. 0 or -code with err filled. */
+int mica_calibrate(const char *onnx_path, const struct mica_compile_options *o, struct mica_err *err);
 
 /* Names and shapes of the model's inputs after --shape, for the tool (npy checks, messages). Caller frees with mica_onnx_inputs_free. */
 struct mica_onnx_input { char *name; unsigned rank; int64_t dim[8]; };

@@ -64,6 +64,21 @@ void ir_note_unfused(struct ir_graph *g);	/* remembers the nodes' results while 
 /* ---- host.c ---- */
 void ir_host_step(const struct ir_op *op, struct mica_host_step *s);	/* without addresses; types are what they will be: f32 */
 void ir_group_host(struct ir_graph *g);	/* brings host steps together, so that there are few phases */
+/* ---- quality.c: how far a quantized graph's outputs are from the f32 model's, on some of the samples ---- */
+struct quality;
+struct quality_score {
+	double cosine;		/* of the worst output, over all samples */
+	double snr;		/* of that output, in dB */
+	char worst[64];		/* its name */
+};
+/* Runs the f32 graph and keeps its outputs. 0 or -code. */
+int quality_begin(struct ir_graph *g, const struct mica_compile_options *o);
+int quality_score(struct ir_graph *g, const struct mica_compile_options *o, const struct quality *q, struct quality_score *s);
+/* Scores g, which is quantized, prints what changed since the last call, and remembers it. Without g->quality: nothing. */
+int quality_report(struct ir_graph *g, const struct mica_compile_options *o, const char *what);
+/* The same for a graph that is not quantized yet: a copy of it is calibrated and quantized for that. */
+int quality_report_copy(const struct ir_graph *g, const struct mica_compile_options *o, const char *what);
+void quality_free(struct quality *q);
 
 /* ---- pass_cleanup.c ---- */
 void ir_sweep(struct ir_graph *g);	/* removes dead operators and constants */
@@ -78,8 +93,11 @@ int pass_fold_constants(struct ir_graph *g, const struct mica_compile_options *o
 int pass_canonicalize(struct ir_graph *g, const struct mica_compile_options *o);
 int pass_fuse(struct ir_graph *g, const struct mica_compile_options *o);
 int pass_layout(struct ir_graph *g, const struct mica_compile_options *o);
+int pass_equalize(struct ir_graph *g, const struct mica_compile_options *o);
 int pass_calibrate(struct ir_graph *g, const struct mica_compile_options *o);
 int pass_quantize(struct ir_graph *g, const struct mica_compile_options *o);
+int pass_adaround(struct ir_graph *g, const struct mica_compile_options *o);
+int pass_bias_correct(struct ir_graph *g, const struct mica_compile_options *o);
 int pass_cleanup(struct ir_graph *g, const struct mica_compile_options *o);
 
 #endif /* MICA_FRONT_H */

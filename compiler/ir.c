@@ -168,6 +168,8 @@ void ir_graph_free(struct ir_graph *g)
 	for (unsigned i = 0; i < g->unfuseds; i++)
 		free(g->unfused[i].name);
 	free(g->unfused);
+	quality_free(g->quality);
+	ir_graph_free(g->reference);
 	free(((struct names *)g->names)->slot);
 	free(g->names);
 	free(g->value);

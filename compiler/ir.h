@@ -111,6 +111,8 @@ struct ir_op {
 
 /* A node's result as the file has it, before anything is fused: what a plan of the unfused graph would hold. */
 struct ir_unfused { char *name; unsigned first, last; int64_t elements; };	/* nodes in execution order, both inclusive */
+/* How scales are chosen, the same for the whole graph (struct mica_compile_options has their meaning). */
+struct ir_scale_rules { bool zero_points, per_tensor, pow2, wmse; };
 
 struct ir_graph {
 	struct ir_op *first, *last;
@@ -128,7 +130,11 @@ struct ir_graph {
 	struct ir_unfused *unfused;	/* unfused.c */
 	unsigned unfuseds;
 	size_t folded;			/* bytes of constants made by folding, to bound hostile files */
+	struct ir_scale_rules rules;
 	bool quantized;			/* formats are fixed: set by `quantize` */
+	uint32_t equalized;		/* by `equalize`: a checksum of the factors, 0: none */
+	struct quality *quality;	/* repairs: the outputs that the f32 model gives (quality.c) */
+	struct ir_graph *reference;	/* repairs: the f32 graph as calibrated; values go by the same ids */
 	bool qdq;			/* the model came with QuantizeLinear/DequantizeLinear: taken as it is */
 };
 
@@ -204,6 +210,20 @@ struct ir_tracer;	/* lowered once, run for many samples; works for quantized gra
 struct ir_tracer *ir_tracer_new(struct ir_graph *g, unsigned threads);
 int ir_tracer_run(struct ir_tracer *t, const struct ir_trace *cb);
 void ir_tracer_free(struct ir_tracer *t);
+
+/*
+ * Many samples side by side, one operator at a time. An operator is lowered when it is run, so that its constants may still be
+ * changed (not resized) until then. Values are there from their definition to their last use.
+ */
+struct ir_batch;
+struct ir_batch *ir_batch_new(struct ir_graph *g, unsigned samples, unsigned threads);	/* NULL with g->err */
+size_t ir_batch_sample_bytes(struct ir_graph *g);	/* memory that each sample takes; SIZE_MAX with g->err: too much */
+int ir_batch_load(struct ir_batch *b, int (*load)(void *opaque, unsigned sample, const struct ir_value *input, float *dst, size_t n),
+		  void *opaque);
+const struct ir_op *ir_batch_next(const struct ir_batch *b);	/* what the next step will run, NULL at the end */
+int ir_batch_step(struct ir_batch *b);
+void *ir_batch_codes(const struct ir_batch *b, unsigned sample, const struct ir_value *v);
+void ir_batch_free(struct ir_batch *b);
 
 /* backend.c: device dialect, formats fixed -> file. */
 int ir_backend(struct ir_graph *g, const struct mica_compile_options *o, const char *out_path);

@@ -74,6 +74,8 @@ struct ir_graph *ir_graph_clone(const struct ir_graph *g)
 		n->output[i] = n->value[g->output[i]->id];
 	n->quantized = g->quantized;
 	n->qdq = g->qdq;
+	n->rules = g->rules;
+	n->equalized = g->equalized;
 	n->folded = g->folded;
 	return n;
 }

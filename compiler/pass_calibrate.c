@@ -1,221 +1,43 @@
 // SPDX-License-Identifier: MIT
 /*
- * Calibration: the f32 graph runs on the samples, every value keeps the range it showed and, for methods that need it, a
- * histogram of |x|. The method then says at which threshold values are clipped.
+ * Calibration: every value gets the range it showed on the samples and a threshold at which |x| is clipped, by the method or
+ * from a calibration table.
  */
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
-#include "front.h"
-
-#define BINS	   2048
-#define LEVELS	   128 /* KL: what an 8-bit format can tell apart on one side */
-#define PERCENTILE 0.9999
-#define KL_TAIL \
-	0.001 /* the most that KL may clip: spikes (backgrounds, relu6) mislead the divergence */
-
-struct stats {
-	float min, max;
-	float range; /* upper end of the histogram; 0: nothing seen but zeroes */
-	uint64_t count;
-	uint64_t *bin; /* BINS, or NULL when the method needs none */
-};
+#include "calibrate.h"
 
 struct calibration {
 	struct ir_graph *g;
 	const struct mica_compile_options *o;
-	struct stats *stats; /* by value id */
-	unsigned sample;
+	struct calib_table table; /* read, empty without a file */
+	struct calib_stats *stats; /* by value id, or NULL */
 };
 
-/* ---- collecting ---- */
-
-/* Doubles the range, pairs of bins become one, until it holds amax. */
-static void widen(struct stats *s, float amax)
+/* Inputs have sharp edges and few distinct values (images): clipping them helps no method. The table wins. */
+static enum mica_method method_of(const struct calibration *c, const struct ir_value *v)
 {
-	if (s->range == 0)
-		s->range = amax;
-	while (s->range < amax && s->range < 1e38f) {
-		for (unsigned i = 0; i < BINS; i++)
-			s->bin[i] = i < BINS / 2 ? s->bin[2 * i] + s->bin[2 * i + 1] : 0;
-		s->range *= 2;
-	}
+	const struct calib_entry *e = calib_table_find(&c->table, v->name);
+
+	return e ? e->method : v->is_input ? MICA_METHOD_MAX : c->o->method;
 }
 
-static void add(struct stats *s, const float *x, size_t n, bool histogram)
+static bool concerns(const struct ir_value *v)
 {
-	float lo = s->count ? s->min : INFINITY, hi = s->count ? s->max : -INFINITY, amax, scale;
-
-	for (size_t i = 0; i < n; i++) {
-		lo = x[i] < lo && x[i] > -INFINITY ? x[i] : lo;
-		hi = x[i] > hi && x[i] < INFINITY ? x[i] : hi;
-	}
-	if (lo > hi)
-		lo = hi = 0;
-	s->min = lo;
-	s->max = hi;
-	s->count += n;
-	if (!histogram)
-		return;
-	if (!s->bin)
-		s->bin = ir_alloc(BINS, sizeof(*s->bin));
-	amax = fmaxf(fabsf(lo), fabsf(hi));
-	if (amax == 0) {
-		s->bin[0] += n;
-		return;
-	}
-	widen(s, amax);
-	scale = BINS / s->range;
-	for (size_t i = 0; i < n; i++) {
-		float b = fabsf(x[i]) * scale;
-
-		s->bin[b < BINS - 1 ? (unsigned)b : BINS - 1]++;
-	}
+	return v && !v->data && v->dtype == MICA_F32 && (v->is_input || v->def);
 }
 
-static void see(void *opaque, const struct ir_value *v, const void *codes, size_t n)
+static bool fixed_by_table(const struct calibration *c, const struct ir_value *v)
 {
-	struct calibration *c = opaque;
+	const struct calib_entry *e = calib_table_find(&c->table, v->name);
 
-	if (v->dtype == MICA_F32)
-		add(&c->stats[v->id], codes, n, c->o->method != MICA_METHOD_MAX);
+	return e && !e->automatic;
 }
 
-static int load(void *opaque, const struct ir_value *input, float *dst, size_t n)
+static bool wants_bins(void *opaque, const struct ir_value *v)
 {
-	struct calibration *c = opaque;
+	const struct calibration *c = opaque;
 
-	return c->o->calib.load(c->o->calib.opaque, c->sample, input->name, dst, n, c->g->err);
-}
-
-/* ---- thresholds ---- */
-
-/* Upper end of the first bins that hold the share of all values. */
-static float percentile(const struct stats *s, double share)
-{
-	uint64_t total = 0, sum = 0;
-
-	for (unsigned i = 0; i < BINS; i++)
-		total += s->bin[i];
-	for (unsigned i = 0; i < BINS; i++) {
-		sum += s->bin[i];
-		if ((double)sum >= share * (double)total)
-			return s->range * (float)(i + 1) / BINS;
-	}
-	return s->range;
-}
-
-/* Divergence of the first n bins (the rest counted into the last) from themselves seen through LEVELS levels. */
-static double divergence(const double *p, unsigned n, double outliers)
-{
-	double sum_p = outliers, sum_q = 0, kl = 0, level[LEVELS];
-	unsigned filled[LEVELS];
-
-	memset(level, 0, sizeof(level));
-	memset(filled, 0, sizeof(filled));
-	for (unsigned i = 0; i < n; i++) {
-		unsigned k = (unsigned)((uint64_t)i * LEVELS / n);
-
-		sum_p += p[i];
-		level[k] += p[i];
-		filled[k] += p[i] > 0;
-	}
-	for (unsigned k = 0; k < LEVELS; k++)
-		sum_q += level[k];
-	if (sum_q == 0)
-		return INFINITY;
-	for (unsigned i = 0; i < n; i++) {
-		unsigned k = (unsigned)((uint64_t)i * LEVELS / n);
-		double pi = (p[i] + (i == n - 1 ? outliers : 0)) / sum_p, qi;
-
-		if (pi == 0)
-			continue;
-		qi = p[i] > 0 ? level[k] / filled[k] / sum_q : 1e-12;
-		kl += pi * log(pi / qi);
-	}
-	return kl;
-}
-
-static float kl_threshold(const struct stats *s)
-{
-	double p[BINS], tail = 0, least = INFINITY, total = 0;
-	unsigned best = BINS;
-
-	for (unsigned i = 0; i < BINS; i++)
-		p[i] = (double)s->bin[i];
-	p[0] = p[1]; /* exact zeroes cost nothing in any scale */
-	for (unsigned i = 0; i < BINS; i++)
-		total += p[i];
-	for (unsigned n = BINS; n >= LEVELS && tail <= KL_TAIL * total; n--) {
-		double kl = divergence(p, n, tail);
-
-		if (kl < least) {
-			least = kl;
-			best = n;
-		}
-		tail += p[n - 1];
-	}
-	return s->range * (float)best / BINS;
-}
-
-static float mse_threshold(const struct stats *s, enum mica_dtype t)
-{
-	float x[BINS], y[BINS], best = s->range;
-	uint8_t code[BINS];
-	double least = INFINITY;
-
-	for (unsigned i = 0; i < BINS; i++)
-		x[i] = s->range * ((float)i + 0.5f) / BINS;
-	for (unsigned k = 100; k >= 10; k--) {
-		float clip = s->range * (float)k / 100, scale = clip / mica_largest(t);
-		double sum = 0;
-
-		if (!(scale > 0) || !isfinite(1 / scale))
-			break;
-		mica_quantize(t, x, code, BINS, 1 / scale, 0);
-		mica_dequantize(t, code, y, BINS, scale, 0);
-		for (unsigned i = 0; i < BINS; i++)
-			sum += (double)s->bin[i] * (double)(x[i] - y[i]) * (double)(x[i] - y[i]);
-		if (sum < least) {
-			least = sum;
-			best = clip;
-		}
-	}
-	return best;
-}
-
-static float threshold(const struct stats *s, const struct mica_compile_options *o)
-{
-	float amax = fmaxf(fabsf(s->min), fabsf(s->max)), t = amax;
-
-	if (!s->bin || s->range == 0)
-		return amax;
-	if (o->method == MICA_METHOD_KL)
-		t = kl_threshold(s);
-	else if (o->method == MICA_METHOD_PERCENTILE)
-		t = percentile(s, PERCENTILE);
-	else if (o->method == MICA_METHOD_MSE && mica_dtype_size(o->format) == 1)
-		t = mse_threshold(s, o->format);
-	return t < amax ? t : amax;
-}
-
-/* ---- the pass ---- */
-
-static int run_samples(struct calibration *c)
-{
-	struct ir_trace cb = { .load = load, .see = see, .opaque = c };
-	struct ir_tracer *t = ir_tracer_new(c->g, c->o->threads ? c->o->threads : 1);
-	int r = t ? 0 : -(int)(c->g->err->code ? c->g->err->code : MICA_ERR_MEMORY);
-
-	for (c->sample = 0; c->sample < c->o->calib.count && !r; c->sample++) {
-		if (c->o->progress)
-			c->o->progress(c->o->progress_opaque, "calibrate", c->sample,
-				       c->o->calib.count);
-		r = ir_tracer_run(t, &cb);
-	}
-	if (t)
-		ir_tracer_free(t);
-	return r;
+	return concerns(v) && !fixed_by_table(c, v) && calib_needs_bins(method_of(c, v));
 }
 
 /* Whether there is anything to find out; refuses what cannot work without samples. */
@@ -224,12 +46,21 @@ static int wanted(struct ir_graph *g, const struct mica_compile_options *o, bool
 	bool fp8 = o->format == MICA_E4M3 || o->format == MICA_E5M2;
 
 	*yes = false;
-	if (g->qdq || (!fp8 && o->format != MICA_I8 && !o->qtable))
+	if (g->qdq && o->calib_out)
+		return mica_err_set(g->err, MICA_ERR_USAGE,
+				    "%s: has its scales in QuantizeLinear nodes already: there is "
+				    "nothing to calibrate",
+				    g->name);
+	if (g->qdq || (!fp8 && o->format != MICA_I8 && !o->qtable && !o->calib_out))
 		return 0;
-	if (o->calib.count && o->method != MICA_METHOD_NONE) {
+	if ((o->calib.count && o->method != MICA_METHOD_NONE) || o->calib_table) {
 		*yes = true;
 		return 0;
 	}
+	if (o->calib_out)
+		return mica_err_set(g->err, MICA_ERR_USAGE,
+				    "%s: a calibration table needs samples: pass --calib DIR",
+				    g->name);
 	if (o->format == MICA_I8)
 		return mica_err_set(g->err, MICA_ERR_USAGE,
 				    "%s: int8 needs the ranges of the activations: pass --calib "
@@ -246,6 +77,94 @@ static int wanted(struct ir_graph *g, const struct mica_compile_options *o, bool
 	return 0;
 }
 
+static int read_table(struct calibration *c)
+{
+	const char *path = c->o->calib_table;
+	int r = calib_table_read(path, &c->table, c->g->err);
+
+	if (!r && c->table.has_equalized && c->table.equalized != c->g->equalized)
+		r = mica_err_set(c->g->err, MICA_ERR_USAGE,
+				 "%s: was made with %s, so its thresholds are not this graph's; "
+				 "give the same --repair and "
+				 "--calib as mica calibrate had, or make it anew",
+				 path,
+				 c->table.equalized ? "channels equalized in another way"
+						    : "no channels equalized");
+	for (unsigned i = 0; !r && i < c->g->values; i++) {
+		struct ir_value *v = c->g->value[i];
+		struct calib_entry *e = concerns(v) ? calib_table_find(&c->table, v->name) : NULL;
+
+		if (e)
+			e->used = true;
+	}
+	for (unsigned i = 0; !r && i < c->table.count; i++)
+		if (!c->table.entry[i].used)
+			fprintf(stderr,
+				"mica: WARNING: %s:%u: the compiled model has no tensor '%s' "
+				"(fused tensors are gone); the "
+				"line is ignored\n",
+				path, c->table.entry[i].line, c->table.entry[i].tensor);
+	return r;
+}
+
+/* Samples are run unless the table says everything. */
+static bool needs_samples(const struct calibration *c)
+{
+	for (unsigned i = 0; i < c->g->values; i++)
+		if (concerns(c->g->value[i]) && !fixed_by_table(c, c->g->value[i]))
+			return true;
+	return false;
+}
+
+static int settle(struct calibration *c, struct ir_value *v)
+{
+	const struct calib_entry *e = calib_table_find(&c->table, v->name);
+	const struct calib_stats *s = c->stats ? &c->stats[v->id] : NULL;
+
+	if (e && !e->automatic) {
+		v->min = e->min;
+		v->max = e->max;
+		v->threshold = e->threshold;
+		v->calibrated = e->method != MICA_METHOD_NONE;
+		return 0;
+	}
+	if (e && !s && e->method != MICA_METHOD_NONE)
+		return mica_err_set(c->g->err, MICA_ERR_USAGE,
+				    "%s:%u: the threshold of '%.100s' is auto, which needs "
+				    "samples: pass --calib DIR",
+				    c->o->calib_table, e->line, v->name);
+	if (!s || !s->count || method_of(c, v) == MICA_METHOD_NONE)
+		return 0;
+	v->calibrated = true;
+	v->min = s->min;
+	v->max = s->max;
+	v->threshold = calib_threshold(s, method_of(c, v), c->o->percentile, c->o->format);
+	return 0;
+}
+
+/* The table in the order of execution, inputs first. */
+static int write_table(struct calibration *c)
+{
+	struct calib_table t = { .equalized = c->g->equalized };
+	int r;
+
+	for (unsigned i = 0; i < c->g->values; i++) {
+		const struct ir_value *v = c->g->value[i];
+		struct calib_entry *e;
+
+		if (!concerns(v) || !v->calibrated)
+			continue;
+		e = calib_table_add(&t, v->name);
+		e->method = method_of(c, v);
+		e->threshold = v->threshold;
+		e->min = v->min;
+		e->max = v->max;
+	}
+	r = calib_table_write(c->o->calib_out, c->g->name, c->o->calib.count, &t, c->g->err);
+	calib_table_free(&t);
+	return r;
+}
+
 int pass_calibrate(struct ir_graph *g, const struct mica_compile_options *o)
 {
 	struct calibration c = { .g = g, .o = o };
@@ -254,22 +173,19 @@ int pass_calibrate(struct ir_graph *g, const struct mica_compile_options *o)
 
 	if (r || !yes)
 		return r;
-	c.stats = ir_alloc(g->values, sizeof(*c.stats));
-	r = run_samples(&c);
-	for (unsigned i = 0; i < g->values; i++) {
-		struct ir_value *v = g->value[i];
-		struct stats *s = &c.stats[i];
-
-		if (!r && v && s->count) {
-			v->calibrated = true;
-			v->min = s->min;
-			v->max = s->max;
-			/* inputs have sharp edges and few distinct values (images): clipping them helps no method */
-			v->threshold =
-				v->is_input ? fmaxf(fabsf(s->min), fabsf(s->max)) : threshold(s, o);
-		}
-		free(s->bin);
+	if (o->calib_table)
+		r = read_table(&c);
+	if (!r && o->calib.count && needs_samples(&c)) {
+		r = calib_collect(g, o, wants_bins, &c, &c.stats);
+		if (!r && !o->quiet)
+			calib_warn(g, o, c.stats);
 	}
-	free(c.stats);
+	for (unsigned i = 0; i < g->values && !r; i++)
+		if (concerns(g->value[i]))
+			r = settle(&c, g->value[i]);
+	if (!r && o->calib_out)
+		r = write_table(&c);
+	calib_stats_free(c.stats, g->values);
+	calib_table_free(&c.table);
 	return r;
 }

@@ -13,9 +13,9 @@ struct group {
 	unsigned parent; /* union-find */
 	unsigned hard; /* formats that MACs want to read, as bits */
 	int own; /* the finest format of the operators that compute its values, -1: none */
-	bool input, output, calibrated, soft_only;
+	bool input, output, soft_only;
 	bool plain; /* host steps read or write it, or it holds integers: f32 */
-	float threshold;
+	struct ir_value seen; /* threshold, min and max of all of them */
 };
 
 static unsigned find(struct group *q, unsigned id)
@@ -32,6 +32,16 @@ static int finer(int a, int b)
 	return a == MICA_F32 || b == MICA_F32	  ? MICA_F32
 	       : a == MICA_BF16 || b == MICA_BF16 ? MICA_BF16
 						  : a;
+}
+
+static void widen(struct ir_value *seen, const struct ir_value *v)
+{
+	if (!v->calibrated)
+		return;
+	seen->min = seen->calibrated ? fminf(seen->min, v->min) : v->min;
+	seen->max = seen->calibrated ? fmaxf(seen->max, v->max) : v->max;
+	seen->threshold = fmaxf(seen->threshold, v->threshold);
+	seen->calibrated = true;
 }
 
 static void join(struct group *q, const struct ir_op *op)
@@ -52,10 +62,7 @@ static void collect(struct ir_graph *g, const struct mica_compile_options *o, st
 			continue;
 		s = &q[find(q, i)];
 		s->output = s->output || v->is_output;
-		if (v->calibrated) {
-			s->calibrated = true;
-			s->threshold = fmaxf(s->threshold, v->threshold);
-		}
+		widen(&s->seen, v);
 		s->input = s->input || v->is_input;
 		s->plain = s->plain || v->exact || (v->def && v->def->kind == IR_HOST);
 		if (!v->def)
@@ -107,10 +114,12 @@ static int assign(struct ir_graph *g, struct group *q)
 			continue;
 		s = &q[find(q, i)];
 		v->dtype = choose(s);
-		v->threshold = s->threshold;
-		v->calibrated = s->calibrated;
-		v->scale = s->calibrated ? scale_for(s->threshold, v->dtype) : 1;
-		if (v->dtype == MICA_I8 && !s->calibrated)
+		v->calibrated = s->seen.calibrated;
+		v->threshold = s->seen.threshold;
+		v->min = s->seen.min;
+		v->max = s->seen.max;
+		set_scale(g, v, &s->seen);
+		if (v->dtype == MICA_I8 && !v->calibrated)
 			return mica_err_set(g->err, MICA_ERR_USAGE,
 					    "%s: int8 needs the range of '%.150s': pass --calib "
 					    "DIR with sample inputs",
@@ -169,6 +178,10 @@ int pass_quantize(struct ir_graph *g, const struct mica_compile_options *o)
 {
 	int r = quantize_formats(g, o);
 
+	g->rules = (struct ir_scale_rules){ .zero_points = !o->symmetric,
+					    .per_tensor = o->per_tensor,
+					    .pow2 = o->pow2,
+					    .wmse = o->repair & MICA_REPAIR_WMSE };
 	if (!r)
 		r = g->qdq ? quantize_qdq(g) : calibrated_way(g, o);
 	if (r)
@@ -180,5 +193,5 @@ int pass_quantize(struct ir_graph *g, const struct mica_compile_options *o)
 	for (struct ir_op *op = g->first; op; op = op->next)
 		op->scratch = NULL;
 	ir_sweep(g);
-	return 0;
+	return o->repair & MICA_REPAIR_WMSE ? quality_report(g, o, "wmse") : 0;
 }

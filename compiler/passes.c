@@ -9,8 +9,11 @@ const struct ir_pass ir_passes[] = {
 	{ "canonicalize", pass_canonicalize, false },
 	{ "fuse", pass_fuse, false },
 	{ "layout", pass_layout, true },
+	{ "equalize", pass_equalize, true },
 	{ "calibrate", pass_calibrate, true },
 	{ "quantize", pass_quantize, true },
+	{ "adaround", pass_adaround, true },
+	{ "bias_correct", pass_bias_correct, true },
 	{ "cleanup", pass_cleanup, true },
 	{ NULL, NULL, false },
 };

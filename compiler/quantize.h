@@ -12,6 +12,10 @@ bool is_mac(const struct ir_op *op);
 /* The class that decides which operands a MAC takes: 0 float (FP8, bf16), 1 i8, 2 f32. */
 int mac_class(int dtype);
 float scale_for(float threshold, int dtype);	/* threshold / largest, always a usable number */
+/* Gives v, of its dtype, scale and zero point for the range of `seen`, by the graph's rules. */
+void set_scale(const struct ir_graph *g, struct ir_value *v, const struct ir_value *seen);
+/* Scale of n weights, by the graph's rules. */
+float weight_scale(const struct ir_graph *g, const float *w, size_t n, int dtype);
 /* Weights of a CONV ([oc,kh,kw,ic]) as codes with a scale for each output channel. */
 struct ir_value *quantize_weights(struct ir_graph *g, struct ir_value *w, int dtype);
 /* op's operand i in another format, by a conversion in front of op that others share. */

@@ -90,10 +90,18 @@ static int read_qtable(struct ir_graph *g, const struct mica_compile_options *o)
 	return r;
 }
 
+static bool is_depthwise(const struct ir_op *op)
+{
+	return op->kind == IR_CONV && op->a.groups > 1 && op->in[1]->dim[3] == 1 && op->in[1]->dim[0] == op->a.groups;
+}
+
 int quantize_formats(struct ir_graph *g, const struct mica_compile_options *o)
 {
 	for (struct ir_op *op = g->first; op; op = op->next)
 		if (op->format < 0 || precision(op->format) < precision((int)o->format))
 			op->format = (int)o->format;
+	for (struct ir_op *op = g->first; op && o->repair & MICA_REPAIR_DEPTHWISE; op = op->next)
+		if (is_depthwise(op) && (op->format == MICA_E4M3 || op->format == MICA_E5M2))
+			op->format = MICA_BF16;
 	return o->qtable ? read_qtable(g, o) : 0;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "backend.h"
+#include "cost.h"
 
 struct report {
 	const struct mica_compiled *c;
@@ -183,6 +184,7 @@ static void write_json(const struct report *r)
 		fputs(i + 1 < r->c->state.steps ? ",\n" : "\n", r->f);
 	}
 	fputs("  ],\n", r->f);
+	cost_json(r->f, r->c);
 	json_plan(r);
 	fputs("}\n", r->f);
 }
@@ -314,6 +316,7 @@ static void write_html(const struct report *r)
 		fprintf(r->f, "<p>%u layers run on the host, in %u phases: their rows say how many bytes they move.\n", b->hosts, b->phases);
 	html_memory(r);
 	html_plan(r);
+	cost_html(r->f, r->c);
 	fputs("<h2>Layers</h2>\n<table><tr><th>#<th>name<th>operator<th>format<th>output<th class=n>MACs<th class=n>cycles<th class=n>MAC use"
 	      "<th>lives in<th class=n>tiles<th>time\n", r->f);
 	for (unsigned i = 0; i < b->steps; i++)

@@ -3,6 +3,7 @@
  * The tracer: runs a graph of the device dialect on the engine, whole tensors in one large LMEM, and shows every value.
  * Calibration uses it on f32 graphs; the tests use it as the measure of what the tiled streams must compute.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include "backend.h"
@@ -248,6 +249,156 @@ int ir_tracer_run(struct ir_tracer *t, const struct ir_trace *cb)
 			cb->see(cb->opaque, y, t->lmem + t->offset[y->id], (size_t)ir_elements(y));
 	}
 	return ret;
+}
+
+/* ---- many samples, one step at a time ---- */
+
+struct ir_batch {
+	struct ir_tracer t;		/* lowers; its lmem stays unused */
+	const struct ir_op *next;	/* the operator that has not been run */
+	unsigned step;
+	unsigned samples, workers;
+	uint8_t **lmem;			/* by sample */
+	struct mica_engine **engine;	/* by worker */
+};
+
+struct batch_worker {
+	struct ir_batch *b;
+	unsigned index;
+	unsigned from, to;		/* packets */
+	pthread_t thread;
+	bool started;
+	int fault;
+};
+
+size_t ir_batch_sample_bytes(struct ir_graph *g)
+{
+	struct ir_tracer t = { .g = g };
+	uint64_t bytes;
+
+	for (struct ir_op *op = g->first; op; op = op->next)
+		t.steps++;
+	t.offset = ir_alloc(g->values, sizeof(*t.offset));
+	bytes = place_values(&t) ? SIZE_MAX : t.lmem_size;
+	free(t.offset);
+	return (size_t)bytes;
+}
+
+struct ir_batch *ir_batch_new(struct ir_graph *g, unsigned samples, unsigned threads)
+{
+	struct ir_batch *b = ir_alloc(1, sizeof(*b));
+	bool ok;
+
+	b->t.g = g;
+	b->next = g->first;
+	b->samples = samples;
+	b->workers = threads < 1 ? 1 : threads > samples ? samples : threads;
+	be_blob_init(&b->t.blob);
+	for (struct ir_op *op = g->first; op; op = op->next)
+		b->t.steps++;
+	b->t.offset = ir_alloc(g->values, sizeof(*b->t.offset));
+	b->lmem = ir_alloc(samples, sizeof(*b->lmem));
+	b->engine = ir_alloc(b->workers, sizeof(struct mica_engine *));
+	ok = !place_values(&b->t);
+	for (unsigned i = 0; i < samples && ok; i++) {
+		b->lmem[i] = aligned_alloc(MICA_LMEM_ALIGN, b->t.lmem_size);
+		ok = b->lmem[i];
+		if (ok)
+			b->t.lmem = b->lmem[i], load_constants(&b->t);
+	}
+	b->t.lmem = NULL;
+	for (unsigned i = 0; i < b->workers && ok; i++)
+		ok = (b->engine[i] = mica_engine_create(MICA_ISA_AUTO, 1)) != NULL;
+	if (ok)
+		return b;
+	mica_err_set(g->err, MICA_ERR_MEMORY, "%s: no memory to run %u samples side by side", g->name, samples);
+	ir_batch_free(b);
+	return NULL;
+}
+
+int ir_batch_load(struct ir_batch *b, int (*load)(void *opaque, unsigned sample, const struct ir_value *input, float *dst, size_t n),
+		  void *opaque)
+{
+	struct ir_graph *g = b->t.g;
+	int ret = 0;
+
+	for (unsigned s = 0; s < b->samples; s++) {
+		for (unsigned i = 0; i < g->inputs && !ret; i++) {
+			const struct ir_value *v = g->input[i];
+			size_t n = (size_t)ir_elements(v);
+			float *f = ir_alloc(n, sizeof(*f));
+
+			ret = load(opaque, s, v, f, n);
+			if (!ret)
+				mica_quantize(v->dtype, f, b->lmem[s] + b->t.offset[v->id], n, 1.0f / v->scale, v->zero);
+			free(f);
+		}
+	}
+	return ret;
+}
+
+static void *batch_work(void *arg)
+{
+	struct batch_worker *w = arg;
+	struct ir_batch *b = w->b;
+
+	for (unsigned s = w->index; s < b->samples && !w->fault; s += b->workers) {
+		struct mica_mem mem = { .lmem = { b->lmem[s] }, .lmem_size = (uint32_t)b->t.lmem_size, .seg = { b->t.blob.data } };
+
+		for (unsigned at = w->from; at < w->to && !w->fault; at++)
+			w->fault = mica_exec(b->engine[w->index], &b->t.packets.pkt[at], &mem);
+	}
+	return NULL;
+}
+
+int ir_batch_step(struct ir_batch *b)
+{
+	struct ir_op *op = (struct ir_op *)b->next;
+	struct batch_worker *w = ir_alloc(b->workers, sizeof(*w));
+	unsigned from = b->t.packets.count;
+	int ret = lower_step(&b->t, op, b->step), fault = 0;
+
+	for (unsigned i = 0; i < b->workers && !ret; i++) {
+		w[i] = (struct batch_worker){ .b = b, .index = i, .from = from, .to = b->t.packets.count };
+		w[i].started = i && !pthread_create(&w[i].thread, NULL, batch_work, &w[i]);
+	}
+	for (unsigned i = 0; i < b->workers && !ret; i++) {
+		if (w[i].started)
+			pthread_join(w[i].thread, NULL);
+		else
+			batch_work(&w[i]);
+		fault = fault ? fault : w[i].fault;
+	}
+	free(w);
+	b->next = op->next;
+	b->step++;
+	return fault ? be_op_err(b->t.g, op, MICA_ERR_INTERNAL, "the engine reports fault %d; please report it", fault) : ret;
+}
+
+const struct ir_op *ir_batch_next(const struct ir_batch *b)
+{
+	return b->next;
+}
+
+void *ir_batch_codes(const struct ir_batch *b, unsigned sample, const struct ir_value *v)
+{
+	return b->lmem[sample] + b->t.offset[v->id];
+}
+
+void ir_batch_free(struct ir_batch *b)
+{
+	if (!b)
+		return;
+	for (unsigned i = 0; i < b->samples; i++)
+		free(b->lmem[i]);
+	for (unsigned i = 0; i < b->workers; i++)
+		mica_engine_destroy(b->engine[i]);
+	be_blob_fini(&b->t.blob);
+	free(b->t.packets.pkt);
+	free(b->t.offset);
+	free(b->lmem);
+	free(b->engine);
+	free(b);
 }
 
 void ir_tracer_free(struct ir_tracer *t)

@@ -17,7 +17,7 @@ struct command {
 	int (*run)(int argc, char **argv);
 	const char *help;
 };
-extern const struct command cmd_info, cmd_compile, cmd_run, cmd_eval, cmd_bench, cmd_dump, cmd_diff, cmd_memplan, cmd_onnx_test;
+extern const struct command cmd_info, cmd_compile, cmd_calibrate, cmd_run, cmd_eval, cmd_bench, cmd_dump, cmd_diff, cmd_memplan, cmd_onnx_test;
 
 /* ---- messages (cli.c) ---- */
 
@@ -47,7 +47,8 @@ int cli_usage(const struct command *cmd);	/* prints the help to stdout; 0 */
 
 enum {
 	OPT_BACKEND = 1000, OPT_SUBMIT, OPT_THREADS, OPT_ISA, OPT_DEVICE, OPT_JSON, OPT_SIDECAR, OPT_PREPROCESS,
-	OPT_FORMAT, OPT_CALIB, OPT_METHOD, OPT_QTABLE, OPT_SHAPE, OPT_CONST, OPT_CORES, OPT_LMEM, OPT_NO_PASS, OPT_MINIMIZE, OPT_LAST,
+	OPT_FORMAT, OPT_CALIB, OPT_METHOD, OPT_QTABLE, OPT_SHAPE, OPT_CONST, OPT_CORES, OPT_LMEM, OPT_NO_PASS, OPT_MINIMIZE,
+	OPT_PERCENTILE, OPT_CALIB_TABLE, OPT_REPAIR, OPT_ACTIVATIONS, OPT_WEIGHTS, OPT_SCALES, OPT_LAST,
 };
 
 /* --backend, --submit, --threads, --isa, --device */
@@ -85,18 +86,30 @@ int cli_sidecar_text(const struct cli_sidecar *s, const char *base, char **text)
 /* Reads a text file; NUL-terminated, to be freed. */
 int cli_read_text(const char *path, char **text);
 
-/* --format, --calib, --method, --qtable, --shape, --const, --cores, --lmem */
+/* --percentile, --calib-table, --repair, --activations, --weights, --scales */
+#define CLI_QUANTIZE_OPTIONS \
+	{ "percentile", required_argument, NULL, OPT_PERCENTILE }, { "calib-table", required_argument, NULL, OPT_CALIB_TABLE }, \
+	{ "repair", required_argument, NULL, OPT_REPAIR }, { "activations", required_argument, NULL, OPT_ACTIVATIONS }, \
+	{ "weights", required_argument, NULL, OPT_WEIGHTS }, { "scales", required_argument, NULL, OPT_SCALES }
+/* Those, --format, --calib, --method, --qtable, --shape, --const, --cores, --lmem */
 #define CLI_COMPILE_OPTIONS \
 	{ "format", required_argument, NULL, OPT_FORMAT }, { "calib", required_argument, NULL, OPT_CALIB }, \
 	{ "method", required_argument, NULL, OPT_METHOD }, { "qtable", required_argument, NULL, OPT_QTABLE }, \
 	{ "shape", required_argument, NULL, OPT_SHAPE }, { "const", required_argument, NULL, OPT_CONST }, \
 	{ "cores", required_argument, NULL, OPT_CORES }, { "lmem", required_argument, NULL, OPT_LMEM }, \
-	{ "no-pass", required_argument, NULL, OPT_NO_PASS }, { "minimize", required_argument, NULL, OPT_MINIMIZE }
+	{ "no-pass", required_argument, NULL, OPT_NO_PASS }, { "minimize", required_argument, NULL, OPT_MINIMIZE }, \
+	CLI_QUANTIZE_OPTIONS
 #define CLI_COMPILE_HELP \
 	"  --format=e4m3|e5m2|int8|bf16|f32   of weights and activations (default e4m3)\n" \
 	"  --calib=DIR_OR_FILES       calibration data: a folder or files of images, .npy, .bin, or an IDX file;\n" \
 	"                             several separated by commas; FILE.idx:LIMIT takes the first LIMIT images\n" \
 	"  --method=max|kl|percentile|mse|none   how ranges are chosen (default max)\n" \
+	"  --percentile=P             of method percentile (default 99.99)\n" \
+	"  --calib-table=FILE         ranges from that table (mica calibrate makes one) instead of from samples\n" \
+	"  --repair=none|all|cle,wmse,adaround,bias,depthwise   repairs of the quantized model (default none; docs/quantization.md)\n" \
+	"  --activations=symmetric|asymmetric    int8: around zero, or with a zero point (default symmetric)\n" \
+	"  --weights=per-channel|per-tensor      scales of the weights (default per-channel)\n" \
+	"  --scales=any|pow2          pow2: powers of two only\n" \
 	"  --qtable=FILE              formats of single operators: lines 'NAME FORMAT'\n" \
 	"  --shape=NAME=D,D,..        shape of an input with free dimensions; may be repeated\n" \
 	"  --const=NAME=FILE.pb       the input becomes a constant, the TensorProto in the file; may be repeated\n" \

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* mica compile: ONNX to .mica. */
+/* mica compile: ONNX to .mica; mica calibrate: only the first half of it, the ranges as a table. */
 #include "cli.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@ struct compile_args {
 	struct cli_compile c;
 	struct cli_sidecar sidecar;
 	const char *onnx, *out;
-	bool json;
+	bool json, calibrate;
 };
 
 static const struct option options[] = {
@@ -82,7 +82,7 @@ static int parse(int argc, char **argv, struct compile_args *a)
 				argv[argc - 1]);
 	a->onnx = argv[optind];
 	if (!a->out)
-		return cli_fail(MICA_ERR_USAGE, "-o OUT.mica is needed");
+		return cli_fail(MICA_ERR_USAGE, "-o %s is needed", a->calibrate ? "TABLE" : "OUT.mica");
 	if (path_same(a->onnx, a->out))
 		return cli_fail(MICA_ERR_USAGE, "-o %s: is the model itself, which would be lost; give another name", a->out);
 	return 0;
@@ -170,27 +170,48 @@ static int compile(struct compile_args *a, const char *sidecar)
 	}
 	o->sidecar = sidecar;
 	o->progress = show_progress;
-	if (mica_compile(a->onnx, a->out, o, &err))
+	o->calib_out = a->calibrate ? a->out : NULL;
+	if (a->calibrate ? mica_calibrate(a->onnx, o, &err) : mica_compile(a->onnx, a->out, o, &err))
 		ret = cli_compiler(&err);
 	calib_close(cal);
 	cli_progress_end();
-	return ret ? ret : summary(a, cli_now() - start);
+	return ret || a->calibrate ? ret : summary(a, cli_now() - start);
 }
 
-static int run(int argc, char **argv)
+static int run_either(int argc, char **argv, bool calibrate)
 {
-	struct compile_args a = { 0 };
+	struct compile_args a = { .calibrate = calibrate };
 	char *sidecar = NULL;
 	int ret = parse(argc, argv, &a);
 
 	if (ret)
-		return ret == -1 ? cli_usage(&cmd_compile) : ret;
+		return ret == -1 ? cli_usage(calibrate ? &cmd_calibrate : &cmd_compile) : ret;
 	ret = make_sidecar(&a, &sidecar);
 	if (!ret)
 		ret = compile(&a, sidecar);
 	free(sidecar);
 	return ret;
 }
+
+static int run(int argc, char **argv)
+{
+	return run_either(argc, argv, false);
+}
+
+static int run_calibrate(int argc, char **argv)
+{
+	return run_either(argc, argv, true);
+}
+
+const struct command cmd_calibrate = {
+	"calibrate", "find the ranges of a model's values from samples", run_calibrate,
+	"MODEL.onnx --calib=DIR_OR_FILES -o TABLE [OPTION]...\n\n"
+	"TABLE is a text, a line per tensor, that compile --calib-table=TABLE takes (docs/quantization.md).\n"
+	CLI_COMPILE_HELP
+	CLI_SIDECAR_HELP
+	"                             default: MODEL.sidecar beside MODEL.onnx, if it is there\n"
+	"  --threads=N                CPU threads (default 1)\n",
+};
 
 const struct command cmd_compile = {
 	"compile", "compile an ONNX model for the device", run,

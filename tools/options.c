@@ -295,6 +295,70 @@ static int add_const(char *arg, struct cli_compile *c)
 	return 0;
 }
 
+static int set_percentile(const char *arg, double *out)
+{
+	char *end;
+	double v = strtod(arg, &end);
+
+	if (end == arg || *end || !(v >= 50 && v <= 100))
+		return cli_fail(MICA_ERR_USAGE, "--percentile=%s: a number from 50 to 100 is allowed", arg);
+	*out = v;
+	return 0;
+}
+
+/* Names separated by commas, or one of none and all. */
+static int set_repair(const char *arg, unsigned *out)
+{
+	static const char *const names[] = { "none", "all", "cle", "wmse", "adaround", "bias", "depthwise" };
+	static const unsigned bits[] = { 0, MICA_REPAIR_ALL, MICA_REPAIR_CLE, MICA_REPAIR_WMSE, MICA_REPAIR_ADAROUND, MICA_REPAIR_BIAS,
+					MICA_REPAIR_DEPTHWISE };
+	char *copy = strdup(arg), *rest = copy, *item;
+	unsigned set = 0, i = 0;
+	int ret = copy ? 0 : cli_fail(MICA_ERR_MEMORY, "out of memory");
+
+	while (!ret && (item = strsep(&rest, ","))) {
+		ret = cli_choose("repair", item, names, 7, &i);
+		if (!ret && i < 2 && (rest || set))
+			ret = cli_fail(MICA_ERR_USAGE, "--repair=%s: '%s' stands alone", arg, names[i]);
+		set |= ret ? 0 : bits[i];
+	}
+	free(copy);
+	*out = set;
+	return ret;
+}
+
+static int choose_flag(const char *option, const char *arg, const char *no, const char *yes, bool *out)
+{
+	const char *const names[] = { no, yes };
+	unsigned v = 0;
+	int ret = cli_choose(option, arg, names, 2, &v);
+
+	*out = v;
+	return ret;
+}
+
+/* Those that say how to quantize; -1: none of them. */
+static int quantize_option(int option, const char *arg, struct mica_compile_options *o)
+{
+	switch (option) {
+	case OPT_PERCENTILE:
+		return set_percentile(arg, &o->percentile);
+	case OPT_CALIB_TABLE:
+		o->calib_table = arg;
+		return 0;
+	case OPT_REPAIR:
+		return set_repair(arg, &o->repair);
+	case OPT_ACTIVATIONS:
+		return choose_flag("activations", arg, "asymmetric", "symmetric", &o->symmetric);
+	case OPT_WEIGHTS:
+		return choose_flag("weights", arg, "per-channel", "per-tensor", &o->per_tensor);
+	case OPT_SCALES:
+		return choose_flag("scales", arg, "any", "pow2", &o->pow2);
+	default:
+		return -1;
+	}
+}
+
 int cli_compile_option(int option, const char *arg, struct cli_compile *c)
 {
 	static const char *const methods[] = { "max", "kl", "percentile", "mse", "none" };
@@ -329,6 +393,6 @@ int cli_compile_option(int option, const char *arg, struct cli_compile *c)
 	case OPT_MINIMIZE:
 		return minimize(arg, &c->o.minimize);
 	default:
-		return -1;
+		return quantize_option(option, arg, &c->o);
 	}
 }

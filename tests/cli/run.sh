@@ -90,6 +90,18 @@ for command in info compile run eval bench dump diff; do
 done
 check "--version" bash -c "'$MICA' --version | grep -q '^mica [0-9]'"
 
+# ---- calibration tables ----
+check "calibrate writes a table" "$MICA" calibrate $model --calib="$calib" -o "$work/table"
+check "compile takes it without samples" "$MICA" compile $model -o "$work/t.mica" --format=int8 --calib-table="$work/table"
+check "repairs say what they gain" bash -c "'$MICA' compile $model -o '$work/t.mica' --format=int8 --calib='$calib' --repair=cle,bias 2>&1 | grep -q 'repair bias: output cosine'"
+echo "input max wrong 0 1" >"$work/bad.table"
+expect "a table's mistake is named" 2 "bad.table:1: not a threshold: 'wrong'" "$MICA" compile $model -o "$work/t.mica" --calib-table="$work/bad.table"
+expect "calibrate without samples" 2 "pass --calib DIR" "$MICA" calibrate $model -o "$work/table"
+expect "calibrate without -o" 2 "-o TABLE" "$MICA" calibrate $model --calib="$calib"
+expect "unknown repair" 2 "allowed are none, all, cle" "$MICA" compile $model -o "$work/t.mica" --repair=magic
+expect "none stands alone" 2 "'none' stands alone" "$MICA" compile $model -o "$work/t.mica" --repair=cle,none
+expect "percentile out of range" 2 "from 50 to 100" "$MICA" compile $model -o "$work/t.mica" --percentile=101
+
 # ---- usage: 2 ----
 expect "no command" 2 "usage: mica" "$MICA"
 expect "unknown command" 2 "no command 'frobnicate'.*mica help" "$MICA" frobnicate
