@@ -85,7 +85,7 @@ check "bench has latency_ms.p99" json "$work/bench.json" latency_ms p99
 check "bench has gmac_per_s" json "$work/bench.json" gmac_per_s
 check "bench of an .onnx compiles it" "$MICA" bench $model --backend=cpu --seconds=0.2 --format=int8
 check "help lists the commands" bash -c "'$MICA' help | grep -q compile"
-for command in info compile run eval bench dump diff; do
+for command in info compile calibrate run eval bench dump diff; do
 	check "$command --help exits with 0" bash -c "'$MICA' $command --help | grep -q '^usage: mica $command'"
 done
 check "--version" bash -c "'$MICA' --version | grep -q '^mica [0-9]'"
