@@ -29,17 +29,24 @@ static int check_operands(struct ir_graph *g, struct ir_op *op, const struct onn
 	return 0;
 }
 
-/* A tensor without elements is only fine as a constant inside the graph. */
+/* A tensor without elements is only fine as a constant inside the graph, or when nobody reads it: then it goes. */
 static int check_empty(struct ir_graph *g, struct ir_op *op, bool outputs_only)
 {
 	for (unsigned i = 0; i < op->outs; i++) {
-		const struct ir_value *v = op->out[i];
+		struct ir_value *v = op->out[i];
 
-		if (v && (outputs_only ? 0 : v->uses) + v->is_output && !ir_elements(v))
+		if (!v || ir_elements(v))
+			continue;
+		if ((outputs_only ? 0 : v->uses) + v->is_output)
 			return onnx_fail(g, op, MICA_ERR_SHAPE,
 					 "result '%.100s' is empty (0 elements); check the model "
 					 "and --shape",
 					 v->name);
+		if (outputs_only)
+			continue;
+		op->out[i] = NULL;
+		v->def = NULL;
+		ir_value_remove(g, v);
 	}
 	return 0;
 }
