@@ -201,8 +201,9 @@ static void plans_are_valid_and_optimal_when_they_say_so(void **state)
 			continue;
 		}
 		r = solve(buf, n, 0, 300);
+		/* Placing is another search than minimizing: it may take longer. */
 		if (r.status != PLAN_STOPPED)
-			assert_int_equal(solve(buf, n, r.peak, 300).status, PLAN_PLACED);
+			assert_int_equal(solve(buf, n, r.peak, 1000000).status, PLAN_PLACED);
 	}
 	print_message("  %u problems, %u of them against brute force, %u contradict themselves\n", most, small, contradictions);
 }
