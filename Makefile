@@ -14,6 +14,9 @@ ifeq ($(SAN),)
 else ifneq ($(filter 1 address,$(SAN)),)
   O := build-asan
   SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+  # Intrinsics under both take the compiler many minutes; the scalar path has the same arithmetic.
+  kernels := engine/path_avx%
+  kernel_SANFLAGS := -O1 -fno-sanitize=undefined --param=asan-instrumentation-with-call-threshold=0
 else ifeq ($(SAN),thread)
   O := build-tsan
   SANFLAGS := -fsanitize=thread
@@ -21,7 +24,8 @@ else ifeq ($(SAN),fuzz)
   O := build-fuzz
   CC := clang
   SANFLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-error
-  # The kernels' intrinsics under everything take clang many minutes: they get the address sanitizer only.
+  # The same here, with coverage counters on top.
+  kernels := engine/path_%
   kernel_SANFLAGS := -O1 -fno-sanitize=undefined,fuzzer-no-link
 else ifeq ($(SAN),coverage)
   O := build-coverage
@@ -69,7 +73,7 @@ AVX2_FLAGS := -mavx2 -mfma -mf16c
 AVX512_FLAGS := $(AVX2_FLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vbmi -mavx512vnni -mavx512bf16
 engine_FLAGS := -fvisibility=hidden
 GEN_FLAGS := -fvisibility=hidden -w
-isa_flags = $(if $(filter engine/path_%,$(1)),$(kernel_SANFLAGS) )$(if $(filter %_avx2.c,$(1)),$(AVX2_FLAGS))$(if $(filter %_avx512.c,$(1)),$(AVX512_FLAGS))
+isa_flags = $(if $(filter $(kernels),$(1)),$(kernel_SANFLAGS) )$(if $(filter %_avx2.c,$(1)),$(AVX2_FLAGS))$(if $(filter %_avx512.c,$(1)),$(AVX512_FLAGS))
 room_flags = $($(firstword $(subst /, ,$(1)))_FLAGS)
 # Programs of tests/ and bench/ also see the slow reference and the tests' own helpers.
 tests_FLAGS := -Itests -Itests/ref -Itests/unit
@@ -111,7 +115,7 @@ TEST_LIBS := $(STATIC_LIBS) $(O)/libref.a
 all: $(O)/libengine.a $(O)/libmica.so $(STATIC_LIBS) $(O)/mica.pc $(if $(TOOLS_OBJS),$(O)/mica)
 
 # A stamp that changes with the flags, so that other flags mean another build.
-FLAGS_TEXT = $(CC) $(BASE_CFLAGS) $(BASE_LDFLAGS) $(AVX512_FLAGS) $(engine_FLAGS) $(GEN_FLAGS) $(tests_FLAGS) $(bench_FLAGS)
+FLAGS_TEXT = $(CC) $(BASE_CFLAGS) $(kernel_SANFLAGS) $(BASE_LDFLAGS) $(AVX512_FLAGS) $(engine_FLAGS) $(GEN_FLAGS) $(tests_FLAGS) $(bench_FLAGS)
 FLAGS_STAMP := $(O)/.flags
 LISTS_TEXT = $(ENGINE_OBJS) , $(COMPILER_OBJS) , $(LIBSDK_OBJS) , $(TOOLS_OBJS) , $(REF_OBJS) , $(UNIT_HELPER_OBJS)
 LISTS_STAMP := $(O)/.lists

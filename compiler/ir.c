@@ -168,6 +168,9 @@ void ir_graph_free(struct ir_graph *g)
 	for (unsigned i = 0; i < g->unfuseds; i++)
 		free(g->unfused[i].name);
 	free(g->unfused);
+	for (unsigned i = 0; g->output_name && i < g->outputs; i++)
+		free(g->output_name[i]);
+	free(g->output_name);
 	quality_free(g->quality);
 	ir_graph_free(g->reference);
 	free(((struct names *)g->names)->slot);

@@ -282,14 +282,15 @@ int mica_host_run_reverse_sequence(struct mica_host_call *c)
 	rows = mica_host_elements(&outer);
 	for (uint64_t k = 0; k < rows; k++, next_position(&outer, pos)) {
 		float len = c->in[1][pos[batch]];
-		uint64_t from = 0;
+		uint64_t from = 0, n;
 
 		if (!(len >= 0 && len <= (float)x->dim[time])) {
 			snprintf(c->why, sizeof(c->why), "length %.9g is outside an axis of %u", (double)len, x->dim[time]);
 			return -1;
 		}
+		n = (uint64_t)len;	/* of what is no integer, the part that is */
 		for (unsigned i = 0; i < outer.rank; i++)
-			from = from * x->dim[i] + (i == time && (float)pos[i] < len ? (uint64_t)len - 1 - pos[i] : pos[i]);
+			from = from * x->dim[i] + (i == time && pos[i] < n ? n - 1 - pos[i] : pos[i]);
 		memcpy(c->out + k * size, c->in[0] + from * size, size * sizeof(float));
 	}
 	return 0;
