@@ -6,7 +6,8 @@
 #include <time.h>
 #include "plan_exact.h"
 
-enum { MAX_THREADS = 64, BASE_NODES = 200, REPAIR_FROM = 16, REPAIR_STEPS = 4000, REPAIR_THINGS = 80, WORKER_STACK = 32 << 20 };
+enum { MAX_THREADS = 64, BASE_NODES = 200, DEEP_THINGS = 500 };
+enum { REPAIR_FROM = 16, REPAIR_STEPS = 4000, REPAIR_THINGS = 80, WORKER_STACK = 32 << 20 };
 
 struct worker {
 	struct exact *e;
@@ -134,9 +135,10 @@ static void run_workers(struct exact *e, uint64_t capacity)
 	pthread_attr_destroy(&attr);
 }
 
+/* A short run of a large problem would end before it has placed everything once. */
 static uint64_t round_nodes(const struct exact *e)
 {
-	return BASE_NODES * luby(e->round + 1);
+	return BASE_NODES * luby(e->round + 1) + (e->m->things > DEEP_THINGS ? 2 * e->m->things : 0);
 }
 
 static enum px_result round_at(struct exact *e, uint64_t capacity)
