@@ -5,67 +5,17 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "alloc_count.h"
 #include "compiler.h"
 #include "mica.h"
 #include "sdk_builder.h"
-
-static atomic_ulong allocations;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define COUNTING 0	/* the sanitizers' own malloc is in the way, and their memory is not ours */
-#else
-#define COUNTING 1
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t size);
-void *__libc_memalign(size_t align, size_t size);
-
-void *malloc(size_t size)
-{
-	atomic_fetch_add(&allocations, 1);
-	return __libc_malloc(size);
-}
-
-void *calloc(size_t n, size_t size)
-{
-	atomic_fetch_add(&allocations, 1);
-	return __libc_calloc(n, size);
-}
-
-void *realloc(void *p, size_t size)
-{
-	atomic_fetch_add(&allocations, 1);
-	return __libc_realloc(p, size);
-}
-
-void *aligned_alloc(size_t align, size_t size)
-{
-	atomic_fetch_add(&allocations, 1);
-	return __libc_memalign(align, size);
-}
-
-int posix_memalign(void **p, size_t align, size_t size)
-{
-	atomic_fetch_add(&allocations, 1);
-	*p = __libc_memalign(align, size);
-	return *p ? 0 : 12;
-}
-
-void *mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
-{
-	atomic_fetch_add(&allocations, 1);
-	return (void *)syscall(SYS_mmap, at, size, prot, flags, fd, offset);
-}
-#endif
 
 /* ---- models ---- */
 
@@ -180,7 +130,7 @@ static void a_run_takes_little_more_than_plan_and_weights(void **state)
 	(void)state;
 	assert_true(fd >= 0);
 	close(fd);
-	for (unsigned i = 0; COUNTING && i < sizeof(run) / sizeof(run[0]); i++) {
+	for (unsigned i = 0; ALLOC_COUNTING && i < sizeof(run) / sizeof(run[0]); i++) {
 		long plan, weights, took;
 
 		compile(run[i].name, run[i].cores, path);
@@ -205,7 +155,7 @@ static void no_thread_allocates_in_a_warm_run(void **state)
 	(void)state;
 	assert_true(fd >= 0);
 	close(fd);
-	for (unsigned i = 0; COUNTING && i < sizeof(ways) / sizeof(ways[0]); i++) {
+	for (unsigned i = 0; ALLOC_COUNTING && i < sizeof(ways) / sizeof(ways[0]); i++) {
 		struct mica_session *s;
 		unsigned long before;
 
@@ -214,10 +164,10 @@ static void no_thread_allocates_in_a_warm_run(void **state)
 		assert_non_null(s);
 		for (int64_t timeout = -1; timeout <= 60000000000; timeout += 60000000001) {	/* here, and in the worker */
 			assert_int_equal(mica_session_run(s, timeout), 0);
-			before = allocations;
+			before = alloc_count();
 			for (int k = 0; k < 5; k++)
 				assert_int_equal(mica_session_run(s, timeout), 0);
-			assert_int_equal(allocations, before);
+			assert_int_equal(alloc_count(), before);
 		}
 		mica_session_destroy(s);
 	}

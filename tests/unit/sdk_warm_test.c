@@ -1,50 +1,14 @@
 // SPDX-License-Identifier: MIT
-/* A warm inference allocates nothing: malloc and its relatives are counted here. */
+/* A warm inference allocates nothing: tests/unit/alloc_count.c counts. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "alloc_count.h"
 #include "mica.h"
 #include "onnx_builder.h"
 #include "sdk_builder.h"
-
-static atomic_ulong allocations;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define COUNTING 0	/* the sanitizers' own malloc is in the way */
-#else
-#define COUNTING 1
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t size);
-void *__libc_memalign(size_t align, size_t size);
-
-void *malloc(size_t size)
-{
-	atomic_fetch_add(&allocations, 1);
-	return __libc_malloc(size);
-}
-
-void *calloc(size_t n, size_t size)
-{
-	atomic_fetch_add(&allocations, 1);
-	return __libc_calloc(n, size);
-}
-
-void *realloc(void *p, size_t size)
-{
-	atomic_fetch_add(&allocations, 1);
-	return __libc_realloc(p, size);
-}
-
-void *aligned_alloc(size_t align, size_t size)
-{
-	atomic_fetch_add(&allocations, 1);
-	return __libc_memalign(align, size);
-}
-#endif
 
 static struct mica_session *make_session(unsigned threads)
 {
@@ -73,13 +37,13 @@ static void warm_runs(struct mica_session *s, int64_t timeout)
 	unsigned long before;
 
 	assert_int_equal(mica_session_run(s, timeout), 0);
-	before = allocations;
+	before = alloc_count();
 	for (int i = 0; i < 10; i++) {
 		assert_int_equal(mica_session_set_input_f32(s, 0, values, BUILT_ELEMENTS), 0);
 		assert_int_equal(mica_session_run(s, timeout), 0);
 		assert_int_equal(mica_session_get_output_f32(s, 0, values, BUILT_ELEMENTS), 0);
 	}
-	assert_int_equal(allocations, before);
+	assert_int_equal(alloc_count(), before);
 }
 
 static void a_warm_run_allocates_nothing(void **state)
@@ -87,7 +51,7 @@ static void a_warm_run_allocates_nothing(void **state)
 	struct mica_session *s;
 
 	(void)state;
-	if (!COUNTING)
+	if (!ALLOC_COUNTING)
 		skip();
 	s = make_session(1);
 	warm_runs(s, -1);
@@ -99,7 +63,7 @@ static void so_does_one_with_threads_and_a_timeout(void **state)
 	struct mica_session *s;
 
 	(void)state;
-	if (!COUNTING)
+	if (!ALLOC_COUNTING)
 		skip();
 	s = make_session(2);
 	warm_runs(s, 10000000000);
@@ -145,7 +109,7 @@ static void so_does_one_with_host_steps(void **state)
 	struct mica_session *s;
 
 	(void)state;
-	if (!COUNTING)
+	if (!ALLOC_COUNTING)
 		skip();
 	s = make_host_session();
 	warm_runs(s, -1);
