@@ -326,6 +326,8 @@ static int import_node(struct import *c, size_t i)
 	}
 	for (size_t k = 0; k < n->n_output; k++)
 		outs[k] = n->output[k] && *n->output[k] ? ir_value_find(c->g, n->output[k]) : NULL;
+	if (n->n_output && !outs[0])	/* operators count on their first result */
+		outs[0] = ir_value_new(c->g, NULL, MICA_NONE, 0, NULL);
 	op = ir_op_new(c->g, IR_ONNX, node_name(n), NULL, c->ins, (unsigned)ins, outs,
 		       (unsigned)n->n_output);
 	op->onnx_type = ir_strdup(n->op_type);

@@ -74,6 +74,25 @@ enum { QLINEAR_CONV, QLINEAR_MATMUL, CONV_INTEGER, MATMUL_INTEGER };
 static const struct product *const products[] = { &qlinear_conv, &qlinear_matmul, &conv_integer,
 						  &matmul_integer };
 
+/* A scale or zero point is one number, or one for each index of the operand's axis. */
+static int check_count(struct ir_graph *g, struct ir_op *op, const struct ir_value *x, int slot, unsigned axis)
+{
+	const struct ir_value *v = slot < 0 ? NULL : ir_op_in(op, (unsigned)slot);
+	int64_t n = v ? ir_elements(v) : 1;
+
+	if (n == 1 || (axis < x->rank && n == x->dim[axis]))
+		return 0;
+	return onnx_fail(g, op, MICA_ERR_SHAPE, "scale or zero point '%.100s' has %lld numbers; it must be one, or one for each channel",
+			 v->name, (long long)n);
+}
+
+static int check_slots(struct ir_graph *g, struct ir_op *op, struct slots s, unsigned axis)
+{
+	const struct ir_value *x = op->in[s.x];
+
+	return check_count(g, op, x, s.scale, axis) || check_count(g, op, x, s.zero, axis) ? -(int)g->err->code : 0;
+}
+
 static int infer_product(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	const struct product *p = products[d->code];
@@ -85,10 +104,11 @@ static int infer_product(struct ir_graph *g, struct ir_op *op, const struct onnx
 				 "operands are %s and %s, not 8-bit integers; check the model",
 				 ir_dtype_name(a->dtype), ir_dtype_name(b->dtype));
 	r = p->conv ? infer_conv_of(g, op, a, b, p->bias < 0 ? NULL : ir_op_in(op, (unsigned)p->bias)) : infer_matmul_of(g, op, a, b);
-	if (r || p->y_zero < 0) {
-		if (!r)
-			op->out[0]->dtype = IR_I64;
-		return r;
+	if (r || check_slots(g, op, p->a, p->conv ? IR_MAX_RANK : a->rank - 2) || check_slots(g, op, p->b, p->conv ? 0 : b->rank - 1))
+		return -(int)g->err->code;
+	if (p->y_zero < 0) {
+		op->out[0]->dtype = IR_I64;
+		return 0;
 	}
 	z = op->in[p->y_zero];
 	op->out[0]->dtype = z->dtype;

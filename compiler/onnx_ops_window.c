@@ -146,6 +146,16 @@ static int canon_conv(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 
 /* ---- pools ---- */
 
+/* A window with nothing but padding in it has no largest element. */
+static bool has_empty_window(const struct window *w)
+{
+	for (unsigned i = 0; i < 3; i++)
+		if ((int64_t)w->lo[i] > (int64_t)(w->k[i] - 1) * w->dil[i] ||
+		    (w->out[i] - 1) * w->stride[i] - w->lo[i] >= w->in[i])
+			return true;
+	return false;
+}
+
 static int infer_pool(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	const struct ir_value *x = op->in[0];
@@ -154,8 +164,10 @@ static int infer_pool(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 
 	if (window_read(g, op, x, NULL, &win) || window_out(g, op, &win, x->dtype, x->dim[0], x->dim[1]))
 		return -(int)g->err->code;
-	if (op->outs > 1 && op->out[1] && (!op->out[0] || ir_elements(x) > 1 << 24))
+	if (op->outs > 1 && op->out[1] && ir_elements(x) > 1 << 24)
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED, "indices of maxima above 2^24 are not exact; export without them");
+	if (op->outs > 1 && op->out[1] && has_empty_window(&win))
+		return onnx_fail(g, op, MICA_ERR_SHAPE, "a window lies in the padding alone and has no index; make attribute pads smaller than the kernel");
 	return op->outs > 1 ? onnx_out(g, op, 1, IR_I64, op->out[0]->rank, op->out[0]->dim) : 0;
 }
 

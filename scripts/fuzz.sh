@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Run the fuzzers in build-fuzz/ side by side for FUZZ_TIME seconds each (FUZZ_RUNS=N: N executions each). Seeds are made from the
 # golden tests' models; Debian's ONNX node tests are added where they are installed. What is found is kept in
-# build-fuzz/corpus/NAME/, crashes in build-fuzz/crashes/. Ends with "N passed, N failed, N skipped".
+# build-fuzz/corpus/NAME/, crashes in build-fuzz/crashes/. FUZZ_SEED=N repeats a run (checks do: what a change breaks is then
+# its own fault, and new finds come from make fuzz). Ends with "N passed, N failed, N skipped".
 # Usage: scripts/fuzz.sh [NAME]...      (default: all)
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -42,6 +43,7 @@ seeds_model() {
 fuzz() {
 	local name=$1 limit=(-max_total_time="${FUZZ_TIME:-60}")
 	[ -z "${FUZZ_RUNS:-}" ] || limit=(-runs="$FUZZ_RUNS")
+	[ -z "${FUZZ_SEED:-}" ] || limit+=(-seed="$FUZZ_SEED")
 	mkdir -p "build-fuzz/corpus/$name"
 	"build-fuzz/fuzz/$name" "${limit[@]}" -timeout=20 -rss_limit_mb=3072 -max_len=16384 -print_final_stats=1 \
 		-close_fd_mask=1 -artifact_prefix="build-fuzz/crashes/$name-" "build-fuzz/corpus/$name" "$seeds/$name" \
@@ -71,7 +73,7 @@ for name in "$@"; do
 	pids=("${pids[@]:1}")
 	runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "build-fuzz/$name.log")
 	echo "$verdict - $name: ${runs:-?} executions"
-	[ "$verdict" = ok ] || tail -n 40 "build-fuzz/$name.log" >&2
+	[ "$verdict" = ok ] || grep -E 'ERROR|runtime error|IR is broken|SUMMARY|  #[0-9]+ .* in |Base64|ALARM' "build-fuzz/$name.log" | head -n 30 >&2
 done
 MICA_CLEANUP=()
 echo "$passed passed, $failed failed, 0 skipped"

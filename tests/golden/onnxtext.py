@@ -85,7 +85,7 @@ def node(line):
     outs, op, ins, rest = re.match(r"(.*?)\s*=\s*(\w+)\((.*?)\)\s*(.*)", line).groups()
     names = [s.strip() for s in ins.split(",") if s.strip()]
     out = b"".join(blob(1, "" if s == "-" else s) for s in names)
-    out += b"".join(blob(2, s.strip()) for s in outs.split(","))
+    out += b"".join(blob(2, "" if s.strip() == "-" else s.strip()) for s in outs.split(","))
     name = re.search(r"@(\S+)", rest)
     if name:
         out += blob(3, name.group(1))
