@@ -78,8 +78,12 @@ static int measure(struct ir_graph *g, struct ir_op *op, struct equation *e)
 		if (x->rank != e->in[k].n)
 			return fail(g, op, "does not have the ranks of the operands");
 		for (unsigned i = 0; i < x->rank; i++) {
-			int64_t *n = &e->extent[e->in[k].letter[i]];
+			const uint8_t *letter = e->in[k].letter;
+			int64_t *n = &e->extent[letter[i]];
 
+			for (unsigned j = 0; j < i; j++) /* a diagonal is not broadcast */
+				if (letter[j] == letter[i] && x->dim[j] != x->dim[i])
+					return fail(g, op, "gives a letter two extents");
 			if (*n && *n != x->dim[i] && *n != 1 && x->dim[i] != 1)
 				return fail(g, op, "gives a letter two extents");
 			*n = x->dim[i] > *n ? x->dim[i] : *n;

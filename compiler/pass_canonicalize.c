@@ -152,6 +152,24 @@ static int rewrite(struct ir_graph *g, struct ir_op *op)
 	return 0;
 }
 
+/* What the host's code cannot do, such as indices that f32 does not hold. */
+static int check_host_steps(struct ir_graph *g)
+{
+	for (struct ir_op *op = g->first; op; op = op->next) {
+		struct mica_host_step s;
+		const char *why;
+
+		if (op->kind != IR_HOST)
+			continue;
+		ir_host_step(op, &s);
+		why = mica_host_check(&s);
+		if (why)
+			return mica_err_set(g->err, MICA_ERR_UNSUPPORTED, "%s: node '%.150s': %s; make its operands smaller or export the model without it",
+					    g->name, op->name, why);
+	}
+	return 0;
+}
+
 int pass_canonicalize(struct ir_graph *g, const struct mica_compile_options *o)
 {
 	bool *coded = ir_alloc(g->outputs, sizeof(*coded));
@@ -182,5 +200,5 @@ int pass_canonicalize(struct ir_graph *g, const struct mica_compile_options *o)
 		return r;
 	settle_constants(g);
 	ir_sweep(g);
-	return 0;
+	return check_host_steps(g);
 }
