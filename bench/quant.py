@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: MIT
 """What quantization costs and what each repair returns: top-1 on all Fashion-MNIST test images, output cosines on photos, and
-device cycles, as Markdown tables. Usage: bench/quant.py [top1|photos]... [--model=NAME] (default: everything). Models that are
-not in models/ are looked for in ../shared/models and left out when they are not there."""
+device cycles, as Markdown tables. Usage: bench/quant.py [top1|photos]... [--model=NAME]... [--row=NAME]... [--no-left-out] (default:
+everything). Models that are not in models/ are looked for in ../shared/models and left out when they are not there. Photos are
+measured twice: calibrated with all of them, and each one with a model that was calibrated and repaired with the others alone."""
 import glob
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 
 MICA = os.environ.get("MICA", "build/mica")
 THREADS = f"--threads={os.cpu_count()}"
@@ -49,6 +51,38 @@ ROWS = [
     ("E5M2, depthwise, adaround", [E5, "--repair=depthwise,adaround"]),
 ]
 
+CLE, WMSE, BIAS, ADA, DEPTH = (f"--repair={r}" for r in ("cle", "wmse", "bias", "adaround", "depthwise"))
+# {model} in an option is the model's name; a row whose qtable is not there is left out for that model.
+PHOTO_ROWS = [
+    ("FP32", ["--format=f32"]),
+    ("BF16", ["--format=bf16"]),
+    ("INT8", [I8]),
+    ("INT8, zero points", [I8, ASYM]),
+    ("INT8, cle", [I8, CLE]),
+    ("INT8, wmse", [I8, WMSE]),
+    ("INT8, bias", [I8, BIAS]),
+    ("INT8, adaround", [I8, ADA]),
+    ("INT8, zero points, adaround", [I8, ASYM, ADA]),
+    ("INT8, zero points, cle, adaround", [I8, ASYM, "--repair=cle,adaround"]),
+    ("E4M3", [E4]),
+    ("E4M3, no calibration", [E4, NONE]),
+    ("E4M3, cle", [E4, CLE]),
+    ("E4M3, wmse", [E4, WMSE]),
+    ("E4M3, bias", [E4, BIAS]),
+    ("E4M3, adaround", [E4, ADA]),
+    ("E4M3, depthwise", [E4, DEPTH]),
+    ("E4M3, depthwise, adaround", [E4, "--repair=depthwise,adaround"]),
+    ("E5M2", [E5]),
+    ("E5M2, no calibration", [E5, NONE]),
+    ("E5M2, cle", [E5, CLE]),
+    ("E5M2, wmse", [E5, WMSE]),
+    ("E5M2, bias", [E5, BIAS]),
+    ("E5M2, adaround", [E5, ADA]),
+    ("E5M2, depthwise", [E5, DEPTH]),
+    ("E5M2, depthwise, adaround", [E5, "--repair=depthwise,adaround"]),
+]
+OUTSIDE = "--no-left-out" not in sys.argv
+
 
 def path_of(model):
     for folder in ("models", "../shared/models"):
@@ -88,34 +122,78 @@ def top1(work, models):
 
 
 def photo_outputs(mica, folder, photos):
+    for photo in photos:
+        out = f"{folder}/{os.path.basename(photo)[:-4]}"
+        os.makedirs(out, exist_ok=True)
+        quiet([MICA, "run", mica, f"--input={photo}", f"--output={out}", "--backend=cpu", THREADS])
+
+
+def cosines(work, photos):
+    """(cosine, output, photo) of every output for every photo."""
+    found = []
+    for photo in (os.path.basename(p)[:-4] for p in photos):
+        r = subprocess.run([MICA, "diff", f"{work}/f32/{photo}", f"{work}/q/{photo}", "--min-cosine=-1", "--json"], stdout=subprocess.PIPE,
+                           check=True)
+        found += [(f["cosine"], f["name"][:-4], photo) for f in json.loads(r.stdout)["files"]]
+    return found
+
+
+def told(found):
+    """Mean and worst, and whose the worst is."""
+    worst = min(found)
+    return f"{sum(c[0] for c in found) / len(found):.4f} | {worst[0]:.4f} | `{worst[1]}`, {worst[2]}"
+
+
+def folder_of(work, name, photos):
+    folder = f"{work}/{name}"
+    os.makedirs(folder)
+    for p in photos:
+        os.symlink(os.path.abspath(p), f"{folder}/{os.path.basename(p)}")
+    return folder
+
+
+def left_out(work, options, model, photos):
+    """Every photo through a model that was calibrated and repaired with the other ones."""
+    found = []
     for i, photo in enumerate(photos):
-        os.makedirs(f"{folder}/{i}", exist_ok=True)
-        quiet([MICA, "run", mica, f"--input={photo}", f"--output={folder}/{i}", "--backend=cpu", THREADS])
+        folder = f"{work}/without{i}"
+        if not os.path.exists(folder):
+            folder_of(work, f"without{i}", photos[:i] + photos[i + 1:])
+        out, _ = compiled(model, options, [f"--calib={folder}", *PHOTOS[model]], work)
+        photo_outputs(out, f"{work}/q", [photo])
+        found += cosines(work, [photo])
+    return found
+
+
+def photo_row(work, model, name, options, photos):
+    extra = ["--calib=" + os.path.dirname(photos[0]), *PHOTOS[model]]
+    options = [o.replace("{model}", model) for o in options]
+    if any(o.startswith("--qtable=") and not os.path.exists(o[9:]) for o in options):
+        return
+    start = time.monotonic()
+    out, cycles = compiled(model, options, extra, work)
+    seconds = time.monotonic() - start
+    photo_outputs(out, f"{work}/f32" if name == "FP32" else f"{work}/q", photos)
+    if name == "FP32":
+        print(f"| {name} | 1 | 1 | | | | | {cycles} | |", flush=True)
+        return
+    inside = told(cosines(work, photos))
+    outside = told(left_out(work, options, model, photos)) if OUTSIDE and NONE not in options else "| | "
+    print(f"| {name} | {inside} | {outside} | {cycles} | {seconds:.0f} |", flush=True)
 
 
 def photo_model(work, model, photos):
-    extra = ["--calib=" + os.path.dirname(photos[0]), *PHOTOS[model]]
-    print(f"\n| {model}: lowest cosine over {len(photos)} photos | cycles | worst output | each output |\n|---|---|---|---|")
-    for name, options in ROWS:
-        out, cycles = compiled(model, options, extra, work)
-        folder = f"{work}/f32" if name == "FP32" else f"{work}/q"
-        photo_outputs(out, folder, photos)
-        lowest = {}
-        for i in range(len(photos)):
-            r = subprocess.run([MICA, "diff", f"{work}/f32/{i}", f"{folder}/{i}", "--min-cosine=-1", "--json"], stdout=subprocess.PIPE,
-                               check=True)
-            for f in json.loads(r.stdout)["files"]:
-                key = f["name"][:-4]
-                lowest[key] = min(lowest.get(key, 2), f["cosine"])
-        each = ", ".join(f"{k} {v:.4f}" for k, v in lowest.items())
-        print(f"| {name} | {cycles} | {min(lowest.values()):.4f} | {each} |", flush=True)
+    print(f"\n| {model}, {len(photos)} photos | mean cosine | worst | whose | left out: mean | worst | whose | cycles | s |\n" + "|---" * 9 + "|")
+    for name, options in PHOTO_ROWS:
+        photo_row(work, model, name, options, photos)
 
 
 def main():
     os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
     only = [a[8:] for a in sys.argv[1:] if a.startswith("--model=")]
     rows = [a[6:] for a in sys.argv[1:] if a.startswith("--row=")]
-    ROWS[1:] = [r for r in ROWS[1:] if not rows or r[0] in rows]
+    for table in (ROWS, PHOTO_ROWS):
+        table[1:] = [r for r in table[1:] if not rows or r[0] in rows]
     parts = [a for a in sys.argv[1:] if not a.startswith("--")] or ["top1", "photos"]
     photos = max((sorted(glob.glob(f"{d}/*.jpg")) for d in ("models/photos", "../shared/models/photos")), key=len)
     if "top1" in parts:
