@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_SECONDS = OPT_LAST, OPT_NULL_JOBS, OPT_DEPTH };
-
 #define MAX_SAMPLES (1u << 20)
 
 struct bench_args {
@@ -29,49 +27,25 @@ struct bench {
 	double seconds;
 };
 
-static const struct option options[] = {
-	CLI_DEVICE_OPTIONS, CLI_COMPILE_OPTIONS,
-	{ "seconds", required_argument, NULL, OPT_SECONDS }, { "null-jobs", no_argument, NULL, OPT_NULL_JOBS },
-	{ "depth", required_argument, NULL, OPT_DEPTH }, { "json", no_argument, NULL, OPT_JSON },
-	{ "help", no_argument, NULL, 'h' }, { 0 },
+static const struct cli_opt own[] = {
+	CLI_SECONDS("seconds", struct bench_args, seconds),
+	CLI_FLAG("null-jobs", struct bench_args, null_jobs),
+	CLI_UNSIGNED("depth", struct bench_args, depth, 1, 256),
+	CLI_FLAG("json", struct bench_args, json),
+	{ 0 }
 };
-
-static int take_option(int c, struct bench_args *a)
-{
-	int ret;
-
-	switch (c) {
-	case OPT_SECONDS:
-		return cli_seconds("seconds", optarg, &a->seconds);
-	case OPT_NULL_JOBS:
-		a->null_jobs = true;
-		return 0;
-	case OPT_DEPTH:
-		return cli_unsigned("depth", optarg, 1, 256, &a->depth);
-	case OPT_JSON:
-		a->json = true;
-		return 0;
-	default:
-		ret = cli_device_option(c, optarg, &a->dev);
-		if (ret != -1)
-			return ret;
-		a->compile_options = true;
-		return cli_compile_option(c, optarg, &a->c);
-	}
-}
 
 static int parse(int argc, char **argv, struct bench_args *a)
 {
-	int c, ret;
+	const struct cli_group groups[] = {
+		CLI_GROUP(own, a), CLI_GROUP(cli_device_options, &a->dev), { cli_compile_options, &a->c, &a->compile_options }, { 0 },
+	};
+	int ret;
 
 	cli_compile_init(&a->c);
-	while ((c = cli_getopt(argc, argv, options)) != -1) {
-		if (c == 'h' || c == '?')
-			return c == 'h' ? -1 : MICA_ERR_USAGE;
-		ret = take_option(c, a);
-		if (ret)
-			return ret;
-	}
+	ret = cli_parse(&cmd_bench, argc, argv, groups);
+	if (ret)
+		return ret;
 	if (argc - optind != !a->null_jobs)
 		return cli_fail(MICA_ERR_USAGE, a->null_jobs ? "--null-jobs takes no model" : "one MODEL.onnx or MODEL.mica is needed");
 	a->model = argv[optind];
@@ -83,12 +57,6 @@ static int parse(int argc, char **argv, struct bench_args *a)
 }
 
 /* ---- models ---- */
-
-static void show_progress(void *opaque, const char *stage, unsigned done, unsigned total)
-{
-	(void)opaque;
-	cli_progress(stage, done, total);
-}
 
 /* Compiles into a temporary file; without --calib with made-up data, which is as fast and not as accurate. */
 static int compile_temp(struct bench_args *a, char **path)
@@ -102,7 +70,7 @@ static int compile_temp(struct bench_args *a, char **path)
 	if (ret)
 		return ret;
 	a->c.o.calib = (struct mica_calib){ calib_count(cal), calib_load, cal };
-	a->c.o.progress = show_progress;
+	a->c.o.progress = cli_compile_progress;
 	if (mica_compile(a->model, *path, &a->c.o, &err))
 		ret = cli_compiler(&err);
 	cli_progress_end();
@@ -265,7 +233,7 @@ static int run(int argc, char **argv)
 	int ret = parse(argc, argv, &a);
 
 	if (ret)
-		return ret == -1 ? cli_usage(&cmd_bench) : ret;
+		return ret == CLI_HELP ? 0 : ret;
 	if (a.null_jobs && a.dev.backend == MICA_BACKEND_AUTO)
 		a.dev.backend = MICA_BACKEND_DEVICE;
 	b.sample = malloc(MAX_SAMPLES * sizeof(*b.sample));

@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <json-c/json.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include "compiler.h"
 #include "mica.h"
@@ -34,44 +35,73 @@ void cli_set_command(const char *name);
 void cli_progress(const char *stage, unsigned done, unsigned total);
 void cli_progress_end(void);
 
-/* ---- options (options.c): 0, or the exit code when the message has been printed ---- */
+/* ---- command lines (parse.c): 0, or the exit code when the message has been printed ---- */
 
-int cli_choose(const char *option, const char *arg, const char *const *names, unsigned count, unsigned *out);
-int cli_unsigned(const char *option, const char *arg, unsigned lo, unsigned hi, unsigned *out);
-int cli_bytes(const char *option, const char *arg, uint32_t *out);		/* 2M, 256K, 65536 */
-int cli_seconds(const char *option, const char *arg, double *out);
+/* One option of a table that ends with { 0 }. take() checks the value and stores it at `at` bytes into the group's struct; a name
+ * that two groups have belongs to the first. letter: 'o' makes -o the same option. */
+struct cli_opt {
+	const char *name;
+	int (*take)(const struct cli_opt *o, const char *arg, void *to);
+	size_t at;
+	double lo, hi;			/* allowed numbers; hi: how many names */
+	const char *const *names;
+	char letter;
+};
+struct cli_group {
+	const struct cli_opt *opt;
+	void *base;
+	bool *given;			/* or NULL; becomes true when one of the options is there */
+};
+#define CLI_GROUP(opt, base) { opt, base, NULL }
+#define CLI_HELP (-1)			/* --help: the usage was printed, the exit code is 0 */
+#define CLI_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-/* getopt_long with our messages. Returns the option, -1 at the end, '?' when a message has been printed. -h/--help is 'h'. */
-int cli_getopt(int argc, char **argv, const struct option *options);
+#define CLI_CALL(name, type, field, take) { name, take, offsetof(type, field), 0, 0, NULL, 0 }
+#define CLI_FLAG(name, type, field) CLI_CALL(name, type, field, cli_take_flag)			/* bool */
+#define CLI_TEXT(name, type, field) CLI_CALL(name, type, field, cli_take_text)			/* const char * into argv */
+#define CLI_SECONDS(name, type, field) CLI_CALL(name, type, field, cli_take_seconds)		/* double */
+#define CLI_BYTES(name, type, field) CLI_CALL(name, type, field, cli_take_bytes)		/* uint32_t: 2M, 256K, 65536 */
+#define CLI_OUTPUT(name, type, field) { name, cli_take_text, offsetof(type, field), 0, 0, NULL, 'o' }	/* also -o */
+#define CLI_UNSIGNED(name, type, field, lo, hi) { name, cli_take_unsigned, offsetof(type, field), lo, hi, NULL, 0 }
+#define CLI_NUMBER(name, type, field, lo, hi) { name, cli_take_number, offsetof(type, field), lo, hi, NULL, 0 }	/* double */
+/* One of the names, its index into an enum or unsigned; several separated by commas, their bits into an unsigned. */
+#define CLI_CHOICE(name, type, field, names) { name, cli_take_choice, offsetof(type, field), 0, CLI_COUNT(names), names, 0 }
+#define CLI_SET(name, type, field, names) { name, cli_take_set, offsetof(type, field), 0, CLI_COUNT(names), names, 0 }
+
+/* groups: CLI_GROUP(table, &struct), ..., { 0 }. Afterwards optind is at the first operand. 0, exit code, or CLI_HELP. */
+int cli_parse(const struct command *cmd, int argc, char **argv, const struct cli_group *groups);
+/* The same for commands with a single operand, called `what` in messages. */
+int cli_parse_one(const struct command *cmd, int argc, char **argv, const struct cli_group *groups, const char *what, const char **out);
 int cli_usage(const struct command *cmd);	/* prints the help to stdout; 0 */
 
-enum {
-	OPT_BACKEND = 1000, OPT_SUBMIT, OPT_THREADS, OPT_ISA, OPT_DEVICE, OPT_JSON, OPT_SIDECAR, OPT_PREPROCESS,
-	OPT_FORMAT, OPT_CALIB, OPT_METHOD, OPT_QTABLE, OPT_SHAPE, OPT_CONST, OPT_CORES, OPT_LMEM, OPT_NO_PASS, OPT_MINIMIZE,
-	OPT_PERCENTILE, OPT_CALIB_TABLE, OPT_REPAIR, OPT_ACTIVATIONS, OPT_WEIGHTS, OPT_SCALES, OPT_LAST,
-};
+/* What tables call, and functions of one's own may call. */
+int cli_take_flag(const struct cli_opt *o, const char *arg, void *to);
+int cli_take_text(const struct cli_opt *o, const char *arg, void *to);
+int cli_take_choice(const struct cli_opt *o, const char *arg, void *to);
+int cli_take_set(const struct cli_opt *o, const char *arg, void *to);
+int cli_take_unsigned(const struct cli_opt *o, const char *arg, void *to);
+int cli_take_number(const struct cli_opt *o, const char *arg, void *to);
+int cli_take_seconds(const struct cli_opt *o, const char *arg, void *to);
+int cli_take_bytes(const struct cli_opt *o, const char *arg, void *to);
+int cli_take_format(const struct cli_opt *o, const char *arg, void *to);	/* enum mica_dtype */
+int cli_choose(const char *option, const char *arg, const char *const *names, unsigned count, unsigned *out);
+int cli_choose_set(const char *option, const char *arg, const char *const *names, unsigned count, unsigned *mask);
+int cli_unsigned(const char *option, const char *arg, unsigned lo, unsigned hi, unsigned *out);
+int cli_number(const char *option, const char *arg, double lo, double hi, double *out);
 
-/* --backend, --submit, --threads, --isa, --device */
-#define CLI_DEVICE_OPTIONS \
-	{ "backend", required_argument, NULL, OPT_BACKEND }, { "submit", required_argument, NULL, OPT_SUBMIT }, \
-	{ "threads", required_argument, NULL, OPT_THREADS }, { "isa", required_argument, NULL, OPT_ISA }, \
-	{ "device", required_argument, NULL, OPT_DEVICE }
+/* ---- groups of options that commands share (options.c) ---- */
+
+/* --backend, --submit, --threads, --isa, --device: of a struct mica_device_options */
+extern const struct cli_opt cli_device_options[];
 #define CLI_DEVICE_HELP \
 	"  --backend=auto|device|cpu  where to run; auto: the first MICA device, else the CPU\n" \
 	"  --device=PATH|NUMBER       which device\n" \
 	"  --submit=uring|ioctl       how jobs reach the device (default uring)\n" \
 	"  --threads=N                CPU threads (default 1)\n" \
 	"  --isa=scalar|avx2|avx512   CPU kernels (default the best there are)\n"
-/* Takes one of them; 0, exit code, or -1 when it is none of them. */
-int cli_device_option(int option, const char *arg, struct mica_device_options *o);
 
-/* --sidecar=FILE and --layout, --channels, --mul, --mean, --std, --resize, --pad, --decode */
-#define CLI_SIDECAR_OPTIONS \
-	{ "sidecar", required_argument, NULL, OPT_SIDECAR }, { "layout", required_argument, NULL, OPT_PREPROCESS }, \
-	{ "channels", required_argument, NULL, OPT_PREPROCESS }, { "mul", required_argument, NULL, OPT_PREPROCESS }, \
-	{ "mean", required_argument, NULL, OPT_PREPROCESS }, { "std", required_argument, NULL, OPT_PREPROCESS }, \
-	{ "resize", required_argument, NULL, OPT_PREPROCESS }, { "pad", required_argument, NULL, OPT_PREPROCESS }, \
-	{ "decode", required_argument, NULL, OPT_PREPROCESS }
+/* --sidecar=FILE and --layout, --channels, --mul, --mean, --std, --resize, --pad, --decode: of a struct cli_sidecar */
+extern const struct cli_opt cli_sidecar_options[];
 #define CLI_SIDECAR_HELP \
 	"  --sidecar=FILE             pre- and postprocessing (docs/sidecar.md)\n" \
 	"  --layout= --channels= --mul= --mean= --std= --resize= --pad= --decode=\n" \
@@ -80,25 +110,18 @@ struct cli_sidecar {
 	const char *file;
 	char extra[2048];		/* lines from options */
 };
-int cli_sidecar_option(int option, const char *name, const char *arg, struct cli_sidecar *s);
 /* The whole text (to be freed): `base`, or --sidecar's, then the lines from options. */
 int cli_sidecar_text(const struct cli_sidecar *s, const char *base, char **text);
+/* The same for an ONNX model: the base is MODEL.sidecar beside it, if there is one. Checked, so that mistakes show early. */
+int cli_sidecar_beside(const struct cli_sidecar *s, const char *onnx, char **text);
 /* Reads a text file; NUL-terminated, to be freed. */
 int cli_read_text(const char *path, char **text);
 
-/* --percentile, --calib-table, --repair, --activations, --weights, --scales */
-#define CLI_QUANTIZE_OPTIONS \
-	{ "percentile", required_argument, NULL, OPT_PERCENTILE }, { "calib-table", required_argument, NULL, OPT_CALIB_TABLE }, \
-	{ "repair", required_argument, NULL, OPT_REPAIR }, { "activations", required_argument, NULL, OPT_ACTIVATIONS }, \
-	{ "weights", required_argument, NULL, OPT_WEIGHTS }, { "scales", required_argument, NULL, OPT_SCALES }
-/* Those, --format, --calib, --method, --qtable, --shape, --const, --cores, --lmem */
-#define CLI_COMPILE_OPTIONS \
-	{ "format", required_argument, NULL, OPT_FORMAT }, { "calib", required_argument, NULL, OPT_CALIB }, \
-	{ "method", required_argument, NULL, OPT_METHOD }, { "qtable", required_argument, NULL, OPT_QTABLE }, \
-	{ "shape", required_argument, NULL, OPT_SHAPE }, { "const", required_argument, NULL, OPT_CONST }, \
-	{ "cores", required_argument, NULL, OPT_CORES }, { "lmem", required_argument, NULL, OPT_LMEM }, \
-	{ "no-pass", required_argument, NULL, OPT_NO_PASS }, { "minimize", required_argument, NULL, OPT_MINIMIZE }, \
-	CLI_QUANTIZE_OPTIONS
+/* --format, --calib, --method, --percentile, --calib-table, --repair, --activations, --weights, --scales, --qtable, --shape,
+ * --const, --cores, --lmem, --minimize, --no-pass: of a struct cli_compile. Call cli_compile_init() before. */
+extern const struct cli_opt cli_compile_options[];
+/* --threads of a struct cli_compile: for commands without cli_device_options */
+extern const struct cli_opt cli_compile_threads[];
 #define CLI_COMPILE_HELP \
 	"  --format=e4m3|e5m2|int8|bf16|f32   of weights and activations (default e4m3)\n" \
 	"  --calib=DIR_OR_FILES       calibration data: a folder or files of images, .npy, .bin, or an IDX file;\n" \
@@ -125,7 +148,8 @@ struct cli_compile {
 	struct mica_onnx_const consts[64];
 };
 void cli_compile_init(struct cli_compile *c);
-int cli_compile_option(int option, const char *arg, struct cli_compile *c);
+/* For mica_compile_options.progress: cli_progress() */
+void cli_compile_progress(void *opaque, const char *stage, unsigned done, unsigned total);
 
 /* ---- calibration data (calib.c) ---- */
 
@@ -173,8 +197,7 @@ int json_print(json_object *o);				/* to stdout, frees; exit code */
 void cli_crop(float *values, const struct mica_tensor_info *t, const uint32_t *valid);
 /* "1x3x416x416" */
 const char *dims_text(const struct mica_tensor_info *t, char *buf, size_t size);
-/* e4m3, int8, ... and back */
-int cli_format(const char *option, const char *arg, enum mica_dtype *out);
-extern const char *const cli_format_names[5];
+extern const char *const cli_format_names[5];		/* e4m3, e5m2, int8, bf16, f32: in the order of cli_formats */
+extern const enum mica_dtype cli_formats[5];
 
 #endif /* MICA_CLI_H */

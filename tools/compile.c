@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* mica compile: ONNX to .mica; mica calibrate: only the first half of it, the ranges as a table. */
 #include "cli.h"
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-enum { OPT_REPORT = OPT_LAST, OPT_DUMP_AFTER, OPT_VERIFY };
 
 struct compile_args {
 	struct cli_compile c;
@@ -15,107 +10,40 @@ struct compile_args {
 	bool json, calibrate;
 };
 
-static const struct option options[] = {
-	CLI_COMPILE_OPTIONS, CLI_SIDECAR_OPTIONS,
-	{ "report", required_argument, NULL, OPT_REPORT }, { "dump-after", required_argument, NULL, OPT_DUMP_AFTER },
-	{ "verify", no_argument, NULL, OPT_VERIFY }, { "threads", required_argument, NULL, OPT_THREADS },
-	{ "output", required_argument, NULL, 'o' }, { "json", no_argument, NULL, OPT_JSON },
-	{ "help", no_argument, NULL, 'h' }, { 0 },
+static int take_report(const struct cli_opt *o, const char *arg, void *to)
+{
+	if (!path_ends(arg, ".json") && !path_ends(arg, ".html"))
+		return cli_fail(MICA_ERR_USAGE, "--%s=%s: a name that ends in .html or .json is expected", o->name, arg);
+	*(const char **)to = arg;
+	return 0;
+}
+
+static const struct cli_opt own[] = {
+	CLI_OUTPUT("output", struct compile_args, out),
+	CLI_CALL("report", struct compile_args, c.o.report, take_report),
+	CLI_TEXT("dump-after", struct compile_args, c.o.dump_after),
+	CLI_FLAG("verify", struct compile_args, c.o.verify),
+	CLI_FLAG("json", struct compile_args, json),
+	{ 0 }
 };
-
-/* Which long option stands at argv[optind - 1] or before its value: getopt's index is lost, the name is needed. */
-static const char *option_name(char **argv)
-{
-	static char name[32];
-	const char *at = argv[optind - 1];
-
-	if (strncmp(at, "--", 2))
-		at = argv[optind - 2];
-	snprintf(name, sizeof(name), "%.*s", (int)strcspn(at + 2, "="), at + 2);
-	return name;
-}
-
-static int take_option(int c, char **argv, struct compile_args *a)
-{
-	int ret;
-
-	switch (c) {
-	case 'o':
-		a->out = optarg;
-		return 0;
-	case OPT_JSON:
-		a->json = true;
-		return 0;
-	case OPT_REPORT:
-		if (!path_ends(optarg, ".json") && !path_ends(optarg, ".html"))
-			return cli_fail(MICA_ERR_USAGE, "--report=%s: a name that ends in .html or .json is expected", optarg);
-		a->c.o.report = optarg;
-		return 0;
-	case OPT_DUMP_AFTER:
-		a->c.o.dump_after = optarg;
-		return 0;
-	case OPT_VERIFY:
-		a->c.o.verify = true;
-		return 0;
-	case OPT_THREADS:
-		return cli_unsigned("threads", optarg, 1, MICA_MAX_THREADS, &a->c.o.threads);
-	default:
-		ret = cli_sidecar_option(c, c == OPT_PREPROCESS ? option_name(argv) : "", optarg, &a->sidecar);
-		return ret == -1 ? cli_compile_option(c, optarg, &a->c) : ret;
-	}
-}
 
 static int parse(int argc, char **argv, struct compile_args *a)
 {
-	int c, ret;
+	const struct cli_group groups[] = {
+		CLI_GROUP(own, a), CLI_GROUP(cli_compile_options, &a->c), CLI_GROUP(cli_compile_threads, &a->c),
+		CLI_GROUP(cli_sidecar_options, &a->sidecar), { 0 },
+	};
+	int ret;
 
 	cli_compile_init(&a->c);
-	while ((c = cli_getopt(argc, argv, options)) != -1) {
-		if (c == 'h' || c == '?')
-			return c == 'h' ? -1 : MICA_ERR_USAGE;
-		ret = take_option(c, argv, a);
-		if (ret)
-			return ret;
-	}
-	if (argc - optind != 1)
-		return cli_fail(MICA_ERR_USAGE, optind == argc ? "a MODEL.onnx is needed" : "one MODEL.onnx is expected, found also '%s'",
-				argv[argc - 1]);
-	a->onnx = argv[optind];
+	ret = cli_parse_one(a->calibrate ? &cmd_calibrate : &cmd_compile, argc, argv, groups, "MODEL.onnx", &a->onnx);
+	if (ret)
+		return ret;
 	if (!a->out)
 		return cli_fail(MICA_ERR_USAGE, "-o %s is needed", a->calibrate ? "TABLE" : "OUT.mica");
 	if (path_same(a->onnx, a->out))
 		return cli_fail(MICA_ERR_USAGE, "-o %s: is the model itself, which would be lost; give another name", a->out);
 	return 0;
-}
-
-/* --sidecar, or MODEL.sidecar beside MODEL.onnx, with the options' lines; checked here so that mistakes show early. */
-static int make_sidecar(const struct compile_args *a, char **text)
-{
-	char *beside = NULL, *base = NULL;
-	struct mica_sidecar *sc;
-	int n = strlen(a->onnx) - (path_ends(a->onnx, ".onnx") ? 5 : 0), ret = 0;
-
-	*text = NULL;
-	if (asprintf(&beside, "%.*s.sidecar", n, a->onnx) < 0)
-		return cli_fail(MICA_ERR_MEMORY, "out of memory");
-	if (!a->sidecar.file && !access(beside, F_OK))
-		ret = cli_read_text(beside, &base);
-	if (!ret)
-		ret = cli_sidecar_text(&a->sidecar, base, text);
-	if (!ret && *text) {
-		ret = mica_sidecar_parse(*text, &sc);
-		ret = ret ? cli_fail(MICA_ERR_USAGE, "%s: %s", a->sidecar.file ? a->sidecar.file : beside, mica_error_text()) : 0;
-		mica_sidecar_free(sc);
-	}
-	free(beside);
-	free(base);
-	return ret;
-}
-
-static void show_progress(void *opaque, const char *stage, unsigned done, unsigned total)
-{
-	(void)opaque;
-	cli_progress(stage, done, total);
 }
 
 static int summary(const struct compile_args *a, double seconds)
@@ -169,7 +97,7 @@ static int compile(struct compile_args *a, const char *sidecar)
 		o->calib = (struct mica_calib){ calib_count(cal), calib_load, cal };
 	}
 	o->sidecar = sidecar;
-	o->progress = show_progress;
+	o->progress = cli_compile_progress;
 	o->calib_out = a->calibrate ? a->out : NULL;
 	if (a->calibrate ? mica_calibrate(a->onnx, o, &err) : mica_compile(a->onnx, a->out, o, &err))
 		ret = cli_compiler(&err);
@@ -185,8 +113,8 @@ static int run_either(int argc, char **argv, bool calibrate)
 	int ret = parse(argc, argv, &a);
 
 	if (ret)
-		return ret == -1 ? cli_usage(calibrate ? &cmd_calibrate : &cmd_compile) : ret;
-	ret = make_sidecar(&a, &sidecar);
+		return ret == CLI_HELP ? 0 : ret;
+	ret = cli_sidecar_beside(&a.sidecar, a.onnx, &sidecar);
 	if (!ret)
 		ret = compile(&a, sidecar);
 	free(sidecar);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_MIN_COSINE = OPT_LAST };
 #define DIFFERENT 1	/* exit code, as of diff(1) */
 
 struct difference {
@@ -15,8 +14,9 @@ struct difference {
 	bool identical;
 };
 
-struct limits {
+struct diff_args {
 	double min_cosine;	/* below -1: not asked for */
+	bool json;
 };
 
 static int load(const char *path, struct mica_array *a)
@@ -94,11 +94,11 @@ static int diff_files(const char *a, const char *b, struct difference *d)
 	return ret;
 }
 
-static bool within(const struct difference *d, const struct limits *lim)
+static bool within(const struct difference *d, const struct diff_args *args)
 {
-	if (lim->min_cosine < -1)
+	if (args->min_cosine < -1)
 		return d->identical;
-	return d->cosine >= lim->min_cosine;
+	return d->cosine >= args->min_cosine;
 }
 
 static void report(const char *name, const struct difference *d, json_object *list)
@@ -150,7 +150,7 @@ static int collect(const char *a, const char *b, struct path_list *left, struct 
 	return ret;
 }
 
-static int diff_all(const char *a, const char *b, const struct limits *lim, bool json)
+static int diff_all(const char *a, const char *b, const struct diff_args *args)
 {
 	struct path_list left = { 0 }, right = { 0 };
 	json_object *list = json_object_new_array(), *o;
@@ -163,15 +163,15 @@ static int diff_all(const char *a, const char *b, const struct limits *lim, bool
 		ret = diff_files(left.item[i], right.item[i], &d);
 		if (ret)
 			break;
-		good = good && within(&d, lim);
+		good = good && within(&d, args);
 		identical = identical && d.identical;
 		report(path_base(left.item[i]), &d, list);
-		if (!json)
+		if (!args->json)
 			print_text(path_base(left.item[i]), &d);
 	}
 	paths_free(&left);
 	paths_free(&right);
-	if (ret || !json) {
+	if (ret || !args->json) {
 		json_object_put(list);
 		return ret ? ret : good ? 0 : DIFFERENT;
 	}
@@ -183,39 +183,21 @@ static int diff_all(const char *a, const char *b, const struct limits *lim, bool
 	return ret ? ret : good ? 0 : DIFFERENT;
 }
 
-static int parse_cosine(const char *arg, struct limits *lim)
-{
-	char *end;
-
-	lim->min_cosine = strtod(arg, &end);
-	if (end == arg || *end || !(lim->min_cosine >= -1 && lim->min_cosine <= 1))
-		return cli_fail(MICA_ERR_USAGE, "--min-cosine=%s: a number from -1 to 1 is expected", arg);
-	return 0;
-}
+static const struct cli_opt own[] = {
+	CLI_NUMBER("min-cosine", struct diff_args, min_cosine, -1, 1), CLI_FLAG("json", struct diff_args, json), { 0 }
+};
 
 static int run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "min-cosine", required_argument, NULL, OPT_MIN_COSINE }, { "json", no_argument, NULL, OPT_JSON },
-		{ "help", no_argument, NULL, 'h' }, { 0 },
-	};
-	struct limits lim = { .min_cosine = -2 };
-	bool json = false;
-	int c, ret;
+	struct diff_args args = { .min_cosine = -2 };
+	const struct cli_group groups[] = { CLI_GROUP(own, &args), { 0 } };
+	int ret = cli_parse(&cmd_diff, argc, argv, groups);
 
-	while ((c = cli_getopt(argc, argv, options)) != -1) {
-		if (c == 'h')
-			return cli_usage(&cmd_diff);
-		if (c == '?' || c == 'o')
-			return MICA_ERR_USAGE;
-		ret = c == OPT_MIN_COSINE ? parse_cosine(optarg, &lim) : 0;
-		if (ret)
-			return ret;
-		json = json || c == OPT_JSON;
-	}
+	if (ret)
+		return ret == CLI_HELP ? 0 : ret;
 	if (argc - optind != 2)
 		return cli_fail(MICA_ERR_USAGE, "two files or two folders are needed");
-	return diff_all(argv[optind], argv[optind + 1], &lim, json);
+	return diff_all(argv[optind], argv[optind + 1], &args);
 }
 
 const struct command cmd_diff = {

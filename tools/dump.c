@@ -3,8 +3,6 @@
 #include "cli.h"
 #include "engine.h"
 
-enum { OPT_COMMANDS = OPT_LAST, OPT_MEMORY, OPT_GRAPH };
-
 static int dump_streams(const struct mica_model *m, const struct mica_model_info *info, unsigned phase)
 {
 	char line[1024];
@@ -165,36 +163,39 @@ static int dump_layers(const struct mica_model *m, const struct mica_model_info 
 	return 0;
 }
 
+struct dump_args {
+	const char *model;
+	bool commands, memory, graph;
+};
+
+static const struct cli_opt own[] = {
+	CLI_FLAG("commands", struct dump_args, commands),
+	CLI_FLAG("memory", struct dump_args, memory),
+	CLI_FLAG("graph", struct dump_args, graph),
+	{ 0 }
+};
+
 static int run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "commands", no_argument, NULL, OPT_COMMANDS }, { "memory", no_argument, NULL, OPT_MEMORY },
-		{ "graph", no_argument, NULL, OPT_GRAPH }, { "help", no_argument, NULL, 'h' }, { 0 },
-	};
+	struct dump_args a = { 0 };
+	const struct cli_group groups[] = { CLI_GROUP(own, &a), { 0 } };
 	struct mica_model_info info;
 	struct mica_model *m;
-	int c, what = 0, ret;
+	int ret = cli_parse_one(&cmd_dump, argc, argv, groups, "MODEL.mica", &a.model);
 
-	while ((c = cli_getopt(argc, argv, options)) != -1) {
-		if (c == 'h')
-			return cli_usage(&cmd_dump);
-		if (c < OPT_COMMANDS)
-			return MICA_ERR_USAGE;
-		if (what)
-			return cli_fail(MICA_ERR_USAGE, "one of --commands, --memory and --graph at a time");
-		what = c;
-	}
-	if (argc - optind != 1)
-		return cli_fail(MICA_ERR_USAGE, "one MODEL.mica is needed");
-	ret = mica_model_load(NULL, argv[optind], &m);
+	if (ret)
+		return ret == CLI_HELP ? 0 : ret;
+	if (a.commands + a.memory + a.graph > 1)
+		return cli_fail(MICA_ERR_USAGE, "one of --commands, --memory and --graph at a time");
+	ret = mica_model_load(NULL, a.model, &m);
 	if (ret)
 		return cli_sdk(ret);
 	mica_model_get_info(m, &info);
-	if (what == OPT_COMMANDS)
+	if (a.commands)
 		ret = dump_commands(m, &info);
-	else if (what == OPT_MEMORY)
+	else if (a.memory)
 		ret = dump_memory(m, &info);
-	else if (what == OPT_GRAPH)
+	else if (a.graph)
 		ret = fputs(info.graph, stdout) < 0 ? MICA_ERR_FILE : 0;
 	else
 		ret = dump_layers(m, &info);

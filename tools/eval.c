@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { OPT_IMAGES = OPT_LAST, OPT_LABELS, OPT_DATA, OPT_LIMIT, OPT_PREDICTIONS };
+#define MAX_SESSIONS 64
 
 struct eval_args {
 	struct mica_device_options dev;
@@ -37,65 +37,26 @@ struct eval {
 	double seconds;
 };
 
-static const struct option options[] = {
-	CLI_DEVICE_OPTIONS, CLI_SIDECAR_OPTIONS,
-	{ "images", required_argument, NULL, OPT_IMAGES }, { "labels", required_argument, NULL, OPT_LABELS },
-	{ "data", required_argument, NULL, OPT_DATA }, { "limit", required_argument, NULL, OPT_LIMIT },
-	{ "predictions", required_argument, NULL, OPT_PREDICTIONS }, { "json", no_argument, NULL, OPT_JSON },
-	{ "help", no_argument, NULL, 'h' }, { 0 },
+static const struct cli_opt own[] = {
+	CLI_TEXT("images", struct eval_args, images), CLI_TEXT("labels", struct eval_args, labels),
+	CLI_TEXT("data", struct eval_args, data),
+	CLI_UNSIGNED("limit", struct eval_args, limit, 1, 100000000),
+	CLI_TEXT("predictions", struct eval_args, predictions),
+	CLI_UNSIGNED("threads", struct eval_args, dev.threads, 1, MAX_SESSIONS),
+	CLI_FLAG("json", struct eval_args, json),
+	{ 0 }
 };
-
-static int take_option(int c, char **argv, struct eval_args *a)
-{
-	const char *at = argv[optind - 1];
-	char name[32];
-	int ret;
-
-	switch (c) {
-	case OPT_IMAGES:
-		a->images = optarg;
-		return 0;
-	case OPT_LABELS:
-		a->labels = optarg;
-		return 0;
-	case OPT_DATA:
-		a->data = optarg;
-		return 0;
-	case OPT_PREDICTIONS:
-		a->predictions = optarg;
-		return 0;
-	case OPT_JSON:
-		a->json = true;
-		return 0;
-	case OPT_LIMIT:
-		return cli_unsigned("limit", optarg, 1, 100000000, &a->limit);
-	default:
-		if (strncmp(at, "--", 2))
-			at = argv[optind - 2];
-		snprintf(name, sizeof(name), "%.*s", (int)strcspn(at + 2, "="), at + 2);
-		ret = cli_sidecar_option(c, name, optarg, &a->sidecar);
-		return ret == -1 ? cli_device_option(c, optarg, &a->dev) : ret;
-	}
-}
 
 static int parse(int argc, char **argv, struct eval_args *a)
 {
-	int c, ret;
+	const struct cli_group groups[] = {
+		CLI_GROUP(own, a), CLI_GROUP(cli_device_options, &a->dev), CLI_GROUP(cli_sidecar_options, &a->sidecar), { 0 },
+	};
+	int ret = cli_parse_one(&cmd_eval, argc, argv, groups, "MODEL.mica", &a->model);
 
-	while ((c = cli_getopt(argc, argv, options)) != -1) {
-		if (c == 'h' || c == '?')
-			return c == 'h' ? -1 : MICA_ERR_USAGE;
-		ret = take_option(c, argv, a);
-		if (ret)
-			return ret;
-	}
-	if (argc - optind != 1)
-		return cli_fail(MICA_ERR_USAGE, optind == argc ? "a MODEL.mica is needed" : "one MODEL.mica is expected, found also '%s'",
-				argv[argc - 1]);
-	a->model = argv[optind];
-	if (!a->data == !(a->images && a->labels) || !a->images != !a->labels)
+	if (!ret && (!a->data == !(a->images && a->labels) || !a->images != !a->labels))
 		return cli_fail(MICA_ERR_USAGE, "either --images=FILE.idx and --labels=FILE.idx, or --data=FOLDER is needed");
-	return 0;
+	return ret;
 }
 
 /* ---- data ---- */
@@ -261,11 +222,11 @@ static void *worker(void *arg)
 
 static int work(struct eval *e, unsigned threads)
 {
-	pthread_t thread[64];
+	pthread_t thread[MAX_SESSIONS];
 	unsigned n = 0;
 	double start = cli_now();
 
-	while (n < threads && n < 64 && !pthread_create(&thread[n], NULL, worker, e))
+	while (n < threads && !pthread_create(&thread[n], NULL, worker, e))
 		n++;
 	if (!n)
 		return cli_fail(MICA_ERR_MEMORY, "cannot start a thread");
@@ -373,7 +334,7 @@ static int run(int argc, char **argv)
 	int ret = parse(argc, argv, &a);
 
 	if (ret)
-		return ret == -1 ? cli_usage(&cmd_eval) : ret;
+		return ret == CLI_HELP ? 0 : ret;
 	ret = evaluate(&e, &a);
 	free(e.prediction);
 	close_set(&e.set);
@@ -393,7 +354,7 @@ const struct command cmd_eval = {
 	"  --predictions=FILE.npy     write the predicted class of every image (i4)\n"
 	"  --json                     top1, top5 (0..1), images, images_per_s\n"
 	CLI_DEVICE_HELP
-	"                             --threads counts sessions here, one image each\n"
+	"                             --threads counts sessions here, 1..64, one image each\n"
 	CLI_SIDECAR_HELP
 	"                             default: the sidecar in the model\n",
 };

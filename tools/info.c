@@ -193,30 +193,27 @@ static int model_info(const char *path, bool json)
 	return ret;
 }
 
+struct info_args { bool json, operators; };
+
+static const struct cli_opt own[] = {
+	CLI_FLAG("json", struct info_args, json), CLI_FLAG("operators", struct info_args, operators), { 0 }
+};
+
 static int run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, OPT_JSON }, { "operators", no_argument, NULL, 'o' },
-		{ "help", no_argument, NULL, 'h' }, { 0 },
-	};
-	bool json = false, operators = false;
-	int c;
+	struct info_args a = { 0 };
+	const struct cli_group groups[] = { CLI_GROUP(own, &a), { 0 } };
+	int ret = cli_parse(&cmd_info, argc, argv, groups);
 
-	while ((c = cli_getopt(argc, argv, options)) != -1) {
-		if (c == 'h')
-			return cli_usage(&cmd_info);
-		if (c != OPT_JSON && c != 'o')
-			return MICA_ERR_USAGE;
-		json = json || c == OPT_JSON;
-		operators = operators || c == 'o';
-	}
+	if (ret)
+		return ret == CLI_HELP ? 0 : ret;
 	if (argc - optind > 1)
 		return cli_fail(MICA_ERR_USAGE, "one MODEL.mica at most is expected, found also '%s'", argv[optind + 1]);
-	if (operators && optind < argc)
+	if (a.operators && optind < argc)
 		return cli_fail(MICA_ERR_USAGE, "--operators takes no model, found '%s'", argv[optind]);
-	if (operators)
-		return operators_info(json);
-	return optind < argc ? model_info(argv[optind], json) : machine_info(json);
+	if (a.operators)
+		return operators_info(a.json);
+	return optind < argc ? model_info(argv[optind], a.json) : machine_info(a.json);
 }
 
 const struct command cmd_info = {

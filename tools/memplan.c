@@ -7,74 +7,38 @@
 #include "cli.h"
 #include "memplan.h"
 
-enum { OPT_CAPACITY = OPT_LAST, OPT_TIME_LIMIT, OPT_NODES, OPT_OUT, OPT_SVG, LARGE = 4096 };
+#define LARGE 4096		/* buffers */
 
 struct request {
 	const char *in, *out, *svg;
 	uint64_t capacity;
 	struct plan_limits limits;
-	bool json, help;
+	bool json;
 };
 
-static int whole_number(const char *option, const char *arg, uint64_t *out)
+static int take_whole(const struct cli_opt *o, const char *arg, void *to)
 {
+	uint64_t v;
 	char *end;
 
 	errno = 0;
-	*out = strtoull(arg, &end, 10);
-	if (*arg < '0' || *arg > '9' || *end || errno || !*out || *out > INT64_MAX)
-		return cli_fail(MICA_ERR_USAGE, "--%s=%s: a whole number above 0 is needed", option, arg);
+	v = strtoull(arg, &end, 10);
+	if (*arg < '0' || *arg > '9' || *end || errno || !v || v > INT64_MAX)
+		return cli_fail(MICA_ERR_USAGE, "--%s=%s: a whole number above 0 is needed", o->name, arg);
+	*(uint64_t *)to = v;
 	return 0;
 }
 
-static int take_option(struct request *r, int c)
-{
-	switch (c) {
-	case OPT_CAPACITY:
-		return whole_number("capacity", optarg, &r->capacity);
-	case OPT_NODES:
-		return whole_number("nodes", optarg, &r->limits.nodes);
-	case OPT_TIME_LIMIT:
-		return cli_seconds("time-limit", optarg, &r->limits.seconds);
-	case OPT_THREADS:
-		return cli_unsigned("threads", optarg, 1, 64, &r->limits.threads);
-	case OPT_OUT:
-		r->out = optarg;
-		return 0;
-	case OPT_SVG:
-		r->svg = optarg;
-		return 0;
-	case OPT_JSON:
-		r->json = true;
-		return 0;
-	case 'h':
-		r->help = true;
-		return 0;
-	default:
-		return MICA_ERR_USAGE;
-	}
-}
-
-static int parse(int argc, char **argv, struct request *r)
-{
-	static const struct option options[] = {
-		{ "capacity", required_argument, NULL, OPT_CAPACITY }, { "time-limit", required_argument, NULL, OPT_TIME_LIMIT },
-		{ "nodes", required_argument, NULL, OPT_NODES }, { "threads", required_argument, NULL, OPT_THREADS },
-		{ "out", required_argument, NULL, OPT_OUT }, { "svg", required_argument, NULL, OPT_SVG },
-		{ "json", no_argument, NULL, OPT_JSON }, { "help", no_argument, NULL, 'h' }, { 0 },
-	};
-	int c, ret;
-
-	while ((c = cli_getopt(argc, argv, options)) != -1) {
-		ret = take_option(r, c);
-		if (ret || r->help)
-			return ret;
-	}
-	if (argc - optind != 1)
-		return cli_fail(MICA_ERR_USAGE, "one FILE.csv is needed");
-	r->in = argv[optind];
-	return 0;
-}
+static const struct cli_opt own[] = {
+	CLI_CALL("capacity", struct request, capacity, take_whole),
+	CLI_CALL("nodes", struct request, limits.nodes, take_whole),
+	CLI_SECONDS("time-limit", struct request, limits.seconds),
+	CLI_UNSIGNED("threads", struct request, limits.threads, 1, 64),
+	CLI_OUTPUT("out", struct request, out),
+	CLI_TEXT("svg", struct request, svg),
+	CLI_FLAG("json", struct request, json),
+	{ 0 }
+};
 
 static void print_text(const struct request *r, const struct memplan *m, const struct plan_result *p, double gap)
 {
@@ -192,12 +156,11 @@ static int run(int argc, char **argv)
 {
 	struct request r = { .limits = { .threads = 1 } };
 	struct memplan m;
-	int ret = parse(argc, argv, &r);
+	const struct cli_group groups[] = { CLI_GROUP(own, &r), { 0 } };
+	int ret = cli_parse_one(&cmd_memplan, argc, argv, groups, "FILE.csv", &r.in);
 
 	if (ret)
-		return ret;
-	if (r.help)
-		return cli_usage(&cmd_memplan);
+		return ret == CLI_HELP ? 0 : ret;
 	r.limits.cancel = &cancelled;
 	catch_signals();
 	ret = memplan_read(r.in, &m);

@@ -12,70 +12,55 @@
 
 #define MAX_DEPTH 8
 
-enum { OPT_RTOL = OPT_LAST, OPT_ATOL, OPT_TIMEOUT, OPT_ONLY, OPT_VERBOSE };
-
-static const struct option options[] = {
-	CLI_DEVICE_OPTIONS,
-	{ "format", required_argument, NULL, OPT_FORMAT }, { "cores", required_argument, NULL, OPT_CORES },
-	{ "rtol", required_argument, NULL, OPT_RTOL }, { "atol", required_argument, NULL, OPT_ATOL },
-	{ "timeout", required_argument, NULL, OPT_TIMEOUT }, { "only", required_argument, NULL, OPT_ONLY },
-	{ "verbose", no_argument, NULL, OPT_VERBOSE }, { "help", no_argument, NULL, 'h' }, { 0 },
-};
-
 struct totals { unsigned passed, failed, skipped, baked, folded; };
 
 /* ---- options ---- */
 
-static int tolerance(const char *option, const char *arg, double *out)
+static int take_tolerance(const struct cli_opt *o, const char *arg, void *to)
 {
 	char *end;
+	double v = strtod(arg, &end);
 
-	*out = strtod(arg, &end);
-	if (end == arg || *end || !(*out >= 0 && *out < 1e6))
-		return cli_fail(MICA_ERR_USAGE, "--%s=%s: a number of at least 0 is expected, like 1e-3", option, arg);
+	if (end == arg || *end || !(v >= 0 && v < 1e6))
+		return cli_fail(MICA_ERR_USAGE, "--%s=%s: a number of at least 0 is expected, like 1e-3", o->name, arg);
+	*(double *)to = v;
 	return 0;
 }
 
-static int take_option(int c, struct test_options *o)
+/* 'both' on top of those that every command has. */
+static int take_backend(const struct cli_opt *opt, const char *arg, void *to)
 {
-	switch (c) {
-	case OPT_BACKEND:
-		o->both = !strcmp(optarg, "both");
-		return cli_device_option(c, o->both ? "device" : optarg, &o->dev);
-	case OPT_FORMAT:
-		return cli_format("format", optarg, &o->format);
-	case OPT_CORES:
-		return cli_unsigned("cores", optarg, 1, MICA_MAX_CORES, &o->cores);
-	case OPT_RTOL:
-		o->exact_tolerance = true;
-		return tolerance("rtol", optarg, &o->rtol);
-	case OPT_ATOL:
-		o->exact_tolerance = true;
-		return tolerance("atol", optarg, &o->atol);
-	case OPT_TIMEOUT:
-		return cli_seconds("timeout", optarg, &o->timeout);
-	case OPT_ONLY:
-		o->only = optarg;
-		return 0;
-	case OPT_VERBOSE:
-		o->verbose = true;
-		return 0;
-	default:
-		return cli_device_option(c, optarg, &o->dev);
-	}
+	static const char *const names[] = { "auto", "device", "cpu", "both" };
+	struct test_options *o = to;
+	unsigned v = 0;
+	int ret = cli_choose(opt->name, arg, names, CLI_COUNT(names), &v);
+
+	o->both = v == 3;
+	o->dev.backend = o->both ? MICA_BACKEND_DEVICE : v;
+	return ret;
 }
+
+static const struct cli_opt own[] = {
+	{ .name = "backend", .take = take_backend },
+	CLI_CALL("format", struct test_options, format, cli_take_format),
+	CLI_UNSIGNED("cores", struct test_options, cores, 1, MICA_MAX_CORES),
+	CLI_CALL("rtol", struct test_options, rtol, take_tolerance), CLI_CALL("atol", struct test_options, atol, take_tolerance),
+	CLI_SECONDS("timeout", struct test_options, timeout),
+	CLI_TEXT("only", struct test_options, only),
+	CLI_FLAG("verbose", struct test_options, verbose),
+	{ 0 }
+};
 
 static int parse(int argc, char **argv, struct test_options *o)
 {
-	int c, ret;
+	const struct cli_group groups[] = { CLI_GROUP(own, o), CLI_GROUP(cli_device_options, &o->dev), { 0 } };
+	int ret = cli_parse(&cmd_onnx_test, argc, argv, groups);
 
-	while ((c = cli_getopt(argc, argv, options)) != -1) {
-		if (c == 'h' || c == '?')
-			return c == 'h' ? -1 : MICA_ERR_USAGE;
-		ret = take_option(c, o);
-		if (ret)
-			return ret;
-	}
+	if (ret)
+		return ret;
+	o->exact_tolerance = o->rtol >= 0 || o->atol >= 0;
+	o->rtol = o->rtol >= 0 ? o->rtol : 1e-3;
+	o->atol = o->atol >= 0 ? o->atol : 1e-7;
 	return optind < argc ? 0 : cli_fail(MICA_ERR_USAGE, "a folder with tests (model.onnx, test_data_set_0/...) is needed");
 }
 
@@ -219,14 +204,14 @@ static int run_all(const struct test_options *o, const struct path_list *tests, 
 
 static int run(int argc, char **argv)
 {
-	struct test_options o = { .dev = MICA_DEVICE_OPTIONS_INIT, .format = MICA_F32, .cores = 1, .rtol = 1e-3, .atol = 1e-7,
+	struct test_options o = { .dev = MICA_DEVICE_OPTIONS_INIT, .format = MICA_F32, .cores = 1, .rtol = -1, .atol = -1,
 				  .timeout = 120 };
 	struct path_list tests = { 0 };
 	struct totals t = { 0 };
 	int ret = parse(argc, argv, &o);
 
 	if (ret)
-		return ret == -1 ? cli_usage(&cmd_onnx_test) : ret;
+		return ret == CLI_HELP ? 0 : ret;
 	for (int i = optind; i < argc && !ret; i++) {
 		unsigned before = tests.count;
 

@@ -1,160 +1,59 @@
 // SPDX-License-Identifier: MIT
-/* Option values: parsed strictly, refused with what is allowed. */
+/* The groups of options that commands share: device, sidecar, compilation. */
 #include "cli.h"
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-int cli_choose(const char *option, const char *arg, const char *const *names, unsigned count, unsigned *out)
-{
-	char allowed[256];
-	size_t n = 0;
-
-	for (unsigned i = 0; i < count; i++) {
-		if (!strcmp(arg, names[i])) {
-			*out = i;
-			return 0;
-		}
-		n += snprintf(allowed + n, sizeof(allowed) - n, "%s%s", i ? ", " : "", names[i]);
-	}
-	return cli_fail(MICA_ERR_USAGE, "--%s=%s: allowed are %s", option, arg, allowed);
-}
-
-int cli_unsigned(const char *option, const char *arg, unsigned lo, unsigned hi, unsigned *out)
-{
-	char *end;
-	unsigned long v;
-
-	errno = 0;
-	v = strtoul(arg, &end, 10);
-	if (errno || end == arg || *end || *arg == '-' || v < lo || v > hi)
-		return cli_fail(MICA_ERR_USAGE, "--%s=%s: a number from %u to %u is allowed", option, arg, lo, hi);
-	*out = v;
-	return 0;
-}
-
-int cli_bytes(const char *option, const char *arg, uint32_t *out)
-{
-	unsigned long long v, unit = 1;
-	char *end;
-
-	errno = 0;
-	v = strtoull(arg, &end, 10);
-	if (*end == 'K' || *end == 'k')
-		unit = 1 << 10;
-	else if (*end == 'M' || *end == 'm')
-		unit = 1 << 20;
-	else if (*end == 'G' || *end == 'g')
-		unit = 1 << 30;
-	if (unit > 1)
-		end++;
-	if (errno || end == arg || *end || *arg == '-' || v > (1ull << 30) / unit || v * unit < 4096 || v * unit % 64)
-		return cli_fail(MICA_ERR_USAGE, "--%s=%s: bytes from 4K to 1G that are a multiple of 64 are allowed, like 2M or 256K",
-				option, arg);
-	*out = v * unit;
-	return 0;
-}
-
-int cli_seconds(const char *option, const char *arg, double *out)
-{
-	char *end;
-	double v = strtod(arg, &end);
-
-	if (end == arg || *end || !isfinite(v) || v <= 0 || v > 86400)
-		return cli_fail(MICA_ERR_USAGE, "--%s=%s: seconds above 0 and at most 86400 are allowed", option, arg);
-	*out = v;
-	return 0;
-}
-
-int cli_getopt(int argc, char **argv, const struct option *options)
-{
-	const char *at;
-	int c;
-
-	opterr = 0;
-	c = getopt_long(argc, argv, ":ho:", options, NULL);
-	at = argv[optind > 1 ? optind - 1 : 1];
-	if (c == ':') {
-		cli_fail(MICA_ERR_USAGE, "%s needs a value; --help shows which", at);
-		return '?';
-	}
-	if (c != '?')
-		return c;
-	if (optopt > ' ' && optopt < 127 && strncmp(at, "--", 2))
-		cli_fail(MICA_ERR_USAGE, "unknown option '-%c'; --help lists what there is", optopt);
-	else if (optopt)
-		cli_fail(MICA_ERR_USAGE, "%s: this option takes no value", at);
-	else
-		cli_fail(MICA_ERR_USAGE, "unknown or ambiguous option '%s'; --help lists what there is", at);
-	return c;
-}
-
-int cli_usage(const struct command *cmd)
-{
-	printf("usage: mica %s %s", cmd->name, cmd->help);
-	return 0;
-}
-
 /* ---- device ---- */
 
-static int set_device(const char *arg, struct mica_device_options *o)
+/* A path or a number: which of the two decides the field. */
+static int take_device(const struct cli_opt *opt, const char *arg, void *to)
 {
+	struct mica_device_options *o = to;
+
 	if (strchr(arg, '/')) {
 		o->path = arg;
 		return 0;
 	}
-	return cli_unsigned("device", arg, 0, 63, &o->index);
+	return cli_unsigned(opt->name, arg, 0, 63, &o->index);
 }
 
-int cli_device_option(int option, const char *arg, struct mica_device_options *o)
-{
-	static const char *const backends[] = { "auto", "device", "cpu" };
-	static const char *const submits[] = { "auto", "uring", "ioctl" };
-	static const char *const isas[] = { "auto", "scalar", "avx2", "avx512" };
-	unsigned v = 0;
-	int ret;
+static const char *const backends[] = { "auto", "device", "cpu" };
+static const char *const submits[] = { "auto", "uring", "ioctl" };
+static const char *const isas[] = { "auto", "scalar", "avx2", "avx512" };
 
-	switch (option) {
-	case OPT_BACKEND:
-		ret = cli_choose("backend", arg, backends, 3, &v);
-		o->backend = v;
-		return ret;
-	case OPT_SUBMIT:
-		ret = cli_choose("submit", arg, submits, 3, &v);
-		o->submit = v;
-		return ret;
-	case OPT_ISA:
-		ret = cli_choose("isa", arg, isas, 4, &v);
-		o->isa = v;
-		return ret;
-	case OPT_THREADS:
-		return cli_unsigned("threads", arg, 1, MICA_MAX_THREADS, &o->threads);
-	case OPT_DEVICE:
-		return set_device(arg, o);
-	default:
-		return -1;
-	}
-}
+const struct cli_opt cli_device_options[] = {
+	CLI_CHOICE("backend", struct mica_device_options, backend, backends),
+	CLI_CHOICE("submit", struct mica_device_options, submit, submits),
+	CLI_UNSIGNED("threads", struct mica_device_options, threads, 1, MICA_MAX_THREADS),
+	CLI_CHOICE("isa", struct mica_device_options, isa, isas),
+	{ .name = "device", .take = take_device },
+	{ 0 }
+};
 
 /* ---- sidecar ---- */
 
-int cli_sidecar_option(int option, const char *name, const char *arg, struct cli_sidecar *s)
+/* One key of a sidecar as a line of it. */
+static int take_key(const struct cli_opt *o, const char *arg, void *to)
 {
+	struct cli_sidecar *s = to;
 	size_t n = strlen(s->extra);
 
-	if (option == OPT_SIDECAR) {
-		s->file = arg;
-		return 0;
-	}
-	if (option != OPT_PREPROCESS)
-		return -1;
-	if (strchr(arg, '\n') || n + strlen(name) + strlen(arg) + 8 > sizeof(s->extra))
-		return cli_fail(MICA_ERR_USAGE, "--%s: the value is too long", name);
-	snprintf(s->extra + n, sizeof(s->extra) - n, "%s = %s\n", name, arg);
+	if (strchr(arg, '\n') || n + strlen(o->name) + strlen(arg) + 8 > sizeof(s->extra))
+		return cli_fail(MICA_ERR_USAGE, "--%s: the value is too long", o->name);
+	snprintf(s->extra + n, sizeof(s->extra) - n, "%s = %s\n", o->name, arg);
 	return 0;
 }
+
+#define KEY(key) { .name = key, .take = take_key }
+
+const struct cli_opt cli_sidecar_options[] = {
+	CLI_TEXT("sidecar", struct cli_sidecar, file),
+	KEY("layout"), KEY("channels"), KEY("mul"), KEY("mean"), KEY("std"), KEY("resize"), KEY("pad"), KEY("decode"),
+	{ 0 }
+};
 
 int cli_read_text(const char *path, char **text)
 {
@@ -206,18 +105,50 @@ int cli_sidecar_text(const struct cli_sidecar *s, const char *base, char **text)
 	return ret;
 }
 
+/* MODEL.sidecar beside MODEL.onnx. */
+static char *beside(const char *onnx)
+{
+	int n = strlen(onnx) - (path_ends(onnx, ".onnx") ? 5 : 0);
+	char *path;
+
+	return asprintf(&path, "%.*s.sidecar", n, onnx) < 0 ? NULL : path;
+}
+
+int cli_sidecar_beside(const struct cli_sidecar *s, const char *onnx, char **text)
+{
+	char *path = beside(onnx), *base = NULL;
+	struct mica_sidecar *sc;
+	int ret = 0;
+
+	*text = NULL;
+	if (!path)
+		return cli_fail(MICA_ERR_MEMORY, "out of memory");
+	if (!s->file && !access(path, F_OK))
+		ret = cli_read_text(path, &base);
+	if (!ret)
+		ret = cli_sidecar_text(s, base, text);
+	if (!ret && *text) {
+		ret = mica_sidecar_parse(*text, &sc);
+		ret = ret ? cli_fail(MICA_ERR_USAGE, "%s: %s", s->file ? s->file : path, mica_error_text()) : 0;
+		mica_sidecar_free(sc);
+	}
+	free(path);
+	free(base);
+	return ret;
+}
+
 /* ---- compilation ---- */
 
 const char *const cli_format_names[5] = { "e4m3", "e5m2", "int8", "bf16", "f32" };
+const enum mica_dtype cli_formats[5] = { MICA_E4M3, MICA_E5M2, MICA_I8, MICA_BF16, MICA_F32 };
 
-int cli_format(const char *option, const char *arg, enum mica_dtype *out)
+int cli_take_format(const struct cli_opt *o, const char *arg, void *to)
 {
-	static const enum mica_dtype formats[] = { MICA_E4M3, MICA_E5M2, MICA_I8, MICA_BF16, MICA_F32 };
 	unsigned v = 0;
-	int ret = cli_choose(option, arg, cli_format_names, 5, &v);
+	int ret = cli_choose(o->name, arg, cli_format_names, CLI_COUNT(cli_format_names), &v);
 
 	if (!ret)
-		*out = formats[v];
+		*(enum mica_dtype *)to = cli_formats[v];
 	return ret;
 }
 
@@ -229,170 +160,125 @@ void cli_compile_init(struct cli_compile *c)
 	c->o.consts = c->consts;
 }
 
-/* Commas separate, unless the whole is a file's name. Cuts arg in place: it is argv's. */
-static int add_calib(char *arg, struct cli_compile *c)
+void cli_compile_progress(void *opaque, const char *stage, unsigned done, unsigned total)
 {
-	char *item, *rest = arg;
+	(void)opaque;
+	cli_progress(stage, done, total);
+}
 
-	if (!access(arg, F_OK)) {
-		rest = NULL;
-		if (c->calib_count == 64)
-			return cli_fail(MICA_ERR_USAGE, "--calib: more than 64 values; put the files into a folder");
-		c->calib[c->calib_count++] = arg;
-	}
-	while (rest && (item = strsep(&rest, ","))) {
-		if (c->calib_count == 64)
-			return cli_fail(MICA_ERR_USAGE, "--calib: more than 64 values; put the files into a folder");
+/* Commas separate, unless the whole is a file's name. Cuts arg in place: it is argv's. */
+static int take_calib(const struct cli_opt *o, const char *arg, void *to)
+{
+	struct cli_compile *c = to;
+	bool whole = !access(arg, F_OK);
+	char *item, *rest = (char *)arg;
+
+	while ((item = whole ? rest : strsep(&rest, ","))) {
+		if (c->calib_count == CLI_COUNT(c->calib))
+			return cli_fail(MICA_ERR_USAGE, "--%s: more than 64 values; put the files into a folder", o->name);
 		c->calib[c->calib_count++] = item;
+		if (whole)
+			return 0;
 	}
 	return 0;
 }
 
-/* Names of steps, separated by commas. */
-static int no_pass(const char *arg, unsigned *mask)
+/* Steps that save memory: their bits of enum mica_saving. */
+static int take_no_pass(const struct cli_opt *o, const char *arg, void *to)
 {
 	const char *names[MICA_SAVINGS - MICA_SAVE_VIEWS];
-	char name[32];
-	unsigned which;
+	unsigned set = 0;
+	int ret;
 
 	for (unsigned i = MICA_SAVE_VIEWS; i < MICA_SAVINGS; i++)
 		names[i - MICA_SAVE_VIEWS] = mica_saving_name(i);
-	for (const char *at = arg, *end;; at = end + 1) {
-		int ret;
-
-		end = at + strcspn(at, ",");
-		snprintf(name, sizeof(name), "%.*s", (int)(end - at), at);
-		ret = cli_choose("no-pass", name, names, MICA_SAVINGS - MICA_SAVE_VIEWS, &which);
-		if (ret)
-			return ret;
-		*mask |= 1u << (MICA_SAVE_VIEWS + which);
-		if (!*end)
-			return 0;
-	}
-}
-
-static int minimize(const char *arg, enum mica_minimize *out)
-{
-	static const char *const names[] = { "time", "memory" };
-	unsigned which = 0;
-	int ret = cli_choose("minimize", arg, names, 2, &which);
-
-	*out = which;
+	ret = cli_choose_set(o->name, arg, names, CLI_COUNT(names), &set);
+	*(unsigned *)to |= set << MICA_SAVE_VIEWS;
 	return ret;
 }
 
-/* NAME=FILE; a file that is there may have a '=' in its name, the input's name as well. Cuts arg in place: it is argv's. */
-static int add_const(char *arg, struct cli_compile *c)
+static int take_shape(const struct cli_opt *o, const char *arg, void *to)
 {
+	struct cli_compile *c = to;
+
+	if (c->o.shape_count == CLI_COUNT(c->shapes) || !strchr(arg, '='))
+		return cli_fail(MICA_ERR_USAGE, "--%s=%s: NAME=D,D,.. is expected, at most 64 times", o->name, arg);
+	c->shapes[c->o.shape_count++] = arg;
+	return 0;
+}
+
+/* NAME=FILE; a file that is there may have a '=' in its name, the input's name as well. Cuts arg in place: it is argv's. */
+static int take_const(const struct cli_opt *o, const char *arg, void *to)
+{
+	struct cli_compile *c = to;
 	char *eq = strchr(arg, '=');
 
 	while (eq && access(eq + 1, F_OK) && strchr(eq + 1, '='))
 		eq = strchr(eq + 1, '=');
-	if (!eq || c->o.const_count == 64)
-		return cli_fail(MICA_ERR_USAGE, "--const=%s: NAME=FILE.pb is expected, at most 64 times", arg);
+	if (!eq || c->o.const_count == CLI_COUNT(c->consts))
+		return cli_fail(MICA_ERR_USAGE, "--%s=%s: NAME=FILE.pb is expected, at most 64 times", o->name, arg);
 	*eq = 0;
 	c->consts[c->o.const_count++] = (struct mica_onnx_const){ arg, eq + 1 };
 	return 0;
 }
 
-static int set_percentile(const char *arg, double *out)
-{
-	char *end;
-	double v = strtod(arg, &end);
-
-	if (end == arg || *end || !(v >= 50 && v <= 100))
-		return cli_fail(MICA_ERR_USAGE, "--percentile=%s: a number from 50 to 100 is allowed", arg);
-	*out = v;
-	return 0;
-}
-
 /* Names separated by commas, or one of none and all. */
-static int set_repair(const char *arg, unsigned *out)
+static int take_repair(const struct cli_opt *o, const char *arg, void *to)
 {
 	static const char *const names[] = { "none", "all", "cle", "wmse", "adaround", "bias", "depthwise" };
 	static const unsigned bits[] = { 0, MICA_REPAIR_ALL, MICA_REPAIR_CLE, MICA_REPAIR_WMSE, MICA_REPAIR_ADAROUND, MICA_REPAIR_BIAS,
 					MICA_REPAIR_DEPTHWISE };
-	char *copy = strdup(arg), *rest = copy, *item;
-	unsigned set = 0, i = 0;
-	int ret = copy ? 0 : cli_fail(MICA_ERR_MEMORY, "out of memory");
+	unsigned chosen = 0, set = 0;
+	int ret = cli_choose_set(o->name, arg, names, CLI_COUNT(names), &chosen);
 
-	while (!ret && (item = strsep(&rest, ","))) {
-		ret = cli_choose("repair", item, names, 7, &i);
-		if (!ret && i < 2 && (rest || set))
-			ret = cli_fail(MICA_ERR_USAGE, "--repair=%s: '%s' stands alone", arg, names[i]);
-		set |= ret ? 0 : bits[i];
-	}
-	free(copy);
-	*out = set;
+	for (unsigned i = 0; i < 2 && !ret; i++)
+		if (chosen & 1u << i && strchr(arg, ','))
+			ret = cli_fail(MICA_ERR_USAGE, "--%s=%s: '%s' stands alone", o->name, arg, names[i]);
+	for (unsigned i = 0; i < CLI_COUNT(names); i++)
+		set |= chosen & 1u << i ? bits[i] : 0;
+	*(unsigned *)to = set;
 	return ret;
 }
 
-static int choose_flag(const char *option, const char *arg, const char *no, const char *yes, bool *out)
+/* One of two names into a bool. */
+static int take_either(const struct cli_opt *o, const char *arg, void *to)
 {
-	const char *const names[] = { no, yes };
 	unsigned v = 0;
-	int ret = cli_choose(option, arg, names, 2, &v);
+	int ret = cli_choose(o->name, arg, o->names, 2, &v);
 
-	*out = v;
+	*(bool *)to = v;
 	return ret;
 }
 
-/* Those that say how to quantize; -1: none of them. */
-static int quantize_option(int option, const char *arg, struct mica_compile_options *o)
-{
-	switch (option) {
-	case OPT_PERCENTILE:
-		return set_percentile(arg, &o->percentile);
-	case OPT_CALIB_TABLE:
-		o->calib_table = arg;
-		return 0;
-	case OPT_REPAIR:
-		return set_repair(arg, &o->repair);
-	case OPT_ACTIVATIONS:
-		return choose_flag("activations", arg, "asymmetric", "symmetric", &o->symmetric);
-	case OPT_WEIGHTS:
-		return choose_flag("weights", arg, "per-channel", "per-tensor", &o->per_tensor);
-	case OPT_SCALES:
-		return choose_flag("scales", arg, "any", "pow2", &o->pow2);
-	default:
-		return -1;
-	}
-}
+static const char *const methods[] = { "max", "kl", "percentile", "mse", "none" };
+static const char *const minimize[] = { "time", "memory" };
+static const char *const activations[] = { "asymmetric", "symmetric" };
+static const char *const weights[] = { "per-channel", "per-tensor" };
+static const char *const scales[] = { "any", "pow2" };
 
-int cli_compile_option(int option, const char *arg, struct cli_compile *c)
-{
-	static const char *const methods[] = { "max", "kl", "percentile", "mse", "none" };
-	unsigned v = 0;
-	int ret;
+#define EITHER(option, field, pair) { option, take_either, offsetof(struct cli_compile, field), 0, 2, pair, 0 }
 
-	switch (option) {
-	case OPT_FORMAT:
-		return cli_format("format", arg, &c->o.format);
-	case OPT_CALIB:
-		return add_calib((char *)arg, c);
-	case OPT_METHOD:
-		ret = cli_choose("method", arg, methods, 5, &v);
-		c->o.method = v;
-		return ret;
-	case OPT_QTABLE:
-		c->o.qtable = arg;
-		return 0;
-	case OPT_SHAPE:
-		if (c->o.shape_count == 64 || !strchr(arg, '='))
-			return cli_fail(MICA_ERR_USAGE, "--shape=%s: NAME=D,D,.. is expected, at most 64 times", arg);
-		c->shapes[c->o.shape_count++] = arg;
-		return 0;
-	case OPT_CONST:
-		return add_const((char *)arg, c);
-	case OPT_CORES:
-		return cli_unsigned("cores", arg, 1, MICA_MAX_CORES, &c->o.cores);
-	case OPT_LMEM:
-		return cli_bytes("lmem", arg, &c->o.lmem);
-	case OPT_NO_PASS:
-		return no_pass(arg, &c->o.no_pass);
-	case OPT_MINIMIZE:
-		return minimize(arg, &c->o.minimize);
-	default:
-		return quantize_option(option, arg, &c->o);
-	}
-}
+const struct cli_opt cli_compile_options[] = {
+	CLI_CALL("format", struct cli_compile, o.format, cli_take_format),
+	{ .name = "calib", .take = take_calib },
+	CLI_CHOICE("method", struct cli_compile, o.method, methods),
+	CLI_NUMBER("percentile", struct cli_compile, o.percentile, 50, 100),
+	CLI_TEXT("calib-table", struct cli_compile, o.calib_table),
+	CLI_CALL("repair", struct cli_compile, o.repair, take_repair),
+	EITHER("activations", o.symmetric, activations),
+	EITHER("weights", o.per_tensor, weights),
+	EITHER("scales", o.pow2, scales),
+	CLI_TEXT("qtable", struct cli_compile, o.qtable),
+	{ .name = "shape", .take = take_shape },
+	{ .name = "const", .take = take_const },
+	CLI_UNSIGNED("cores", struct cli_compile, o.cores, 1, MICA_MAX_CORES),
+	CLI_BYTES("lmem", struct cli_compile, o.lmem),
+	CLI_CHOICE("minimize", struct cli_compile, o.minimize, minimize),
+	CLI_CALL("no-pass", struct cli_compile, o.no_pass, take_no_pass),
+	{ 0 }
+};
+
+const struct cli_opt cli_compile_threads[] = {
+	CLI_UNSIGNED("threads", struct cli_compile, o.threads, 1, MICA_MAX_THREADS),
+	{ 0 }
+};

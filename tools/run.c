@@ -6,65 +6,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_INPUT = OPT_LAST, OPT_OUTPUT, OPT_RAW, OPT_TIMEOUT };
-
-static const struct option options[] = {
-	CLI_DEVICE_OPTIONS, CLI_SIDECAR_OPTIONS,
-	{ "input", required_argument, NULL, OPT_INPUT }, { "output", required_argument, NULL, OPT_OUTPUT },
-	{ "raw", no_argument, NULL, OPT_RAW }, { "timeout", required_argument, NULL, OPT_TIMEOUT },
-	{ "json", no_argument, NULL, OPT_JSON }, { "help", no_argument, NULL, 'h' }, { 0 },
-};
-
-static int take_option(int c, char **argv, struct run_args *a)
+static int take_input(const struct cli_opt *o, const char *arg, void *to)
 {
-	const char *at = argv[optind - 1];
-	char name[32];
-	int ret;
+	struct run_args *a = to;
 
-	switch (c) {
-	case OPT_INPUT:
-		if (a->input_count == RUN_MAX_INPUTS)
-			return cli_fail(MICA_ERR_USAGE, "--input: at most %d are possible", RUN_MAX_INPUTS);
-		a->input[a->input_count++] = optarg;
-		return 0;
-	case OPT_OUTPUT:
-		a->output = optarg;
-		return 0;
-	case OPT_RAW:
-		a->raw = true;
-		return 0;
-	case OPT_TIMEOUT:
-		return cli_seconds("timeout", optarg, &a->timeout);
-	case OPT_JSON:
-		a->json = true;
-		return 0;
-	default:
-		if (strncmp(at, "--", 2))
-			at = argv[optind - 2];
-		snprintf(name, sizeof(name), "%.*s", (int)strcspn(at + 2, "="), at + 2);
-		ret = cli_sidecar_option(c, name, optarg, &a->sidecar);
-		return ret == -1 ? cli_device_option(c, optarg, &a->dev) : ret;
-	}
+	if (a->input_count == RUN_MAX_INPUTS)
+		return cli_fail(MICA_ERR_USAGE, "--%s: at most %d are possible", o->name, RUN_MAX_INPUTS);
+	a->input[a->input_count++] = arg;
+	return 0;
 }
+
+static const struct cli_opt own[] = {
+	{ .name = "input", .take = take_input },
+	CLI_OUTPUT("output", struct run_args, output),
+	CLI_FLAG("raw", struct run_args, raw),
+	CLI_SECONDS("timeout", struct run_args, timeout),
+	CLI_FLAG("json", struct run_args, json),
+	{ 0 }
+};
 
 static int parse(int argc, char **argv, struct run_args *a)
 {
-	int c, ret;
+	const struct cli_group groups[] = {
+		CLI_GROUP(own, a), CLI_GROUP(cli_device_options, &a->dev), CLI_GROUP(cli_sidecar_options, &a->sidecar), { 0 },
+	};
+	int ret = cli_parse_one(&cmd_run, argc, argv, groups, "MODEL.mica", &a->model);
 
-	while ((c = cli_getopt(argc, argv, options)) != -1) {
-		if (c == 'h' || c == '?')
-			return c == 'h' ? -1 : MICA_ERR_USAGE;
-		ret = take_option(c, argv, a);
-		if (ret)
-			return ret;
-	}
-	if (argc - optind != 1)
-		return cli_fail(MICA_ERR_USAGE, optind == argc ? "a MODEL.mica is needed" : "one MODEL.mica is expected, found also '%s'",
-				argv[argc - 1]);
-	a->model = argv[optind];
-	if (a->raw && !a->output)
+	if (!ret && a->raw && !a->output)
 		return cli_fail(MICA_ERR_USAGE, "--raw writes files: it needs --output=DIR");
-	return 0;
+	return ret;
 }
 
 /* ---- inputs ---- */
@@ -268,7 +238,7 @@ static int run(int argc, char **argv)
 	int ret = parse(argc, argv, &a);
 
 	if (ret)
-		return ret == -1 ? cli_usage(&cmd_run) : ret;
+		return ret == CLI_HELP ? 0 : ret;
 	ret = open_all(&r, &a);
 	if (!ret)
 		ret = set_inputs(&r, &a);

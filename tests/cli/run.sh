@@ -124,6 +124,13 @@ expect "compile of two models" 2 "found also" "$MICA" compile $model $model -o "
 expect "report of another kind" 2 "html or .json" "$MICA" compile $model -o "$work/a.mica" --report=r.txt
 expect "unknown backend" 2 "allowed are auto, device, cpu" "$MICA" run "$mica" --backend=gpu
 expect "bad thread count" 2 "from 1 to 256" "$MICA" run "$mica" --threads=0
+expect "more sessions than eval starts" 2 "--threads=65: a number from 1 to 64" "$MICA" eval "$mica" --data=. --threads=65
+expect "more threads than the planner starts" 2 "--threads=65: a number from 1 to 64" "$MICA" memplan x.csv --threads=65
+expect "-o where nothing is written" 2 "unknown option '-o'" "$MICA" info -o x
+expect "a mistake in an option that was shortened" 2 "rgb, bgr or gray" "$MICA" compile $model -o "$work/a.mica" --chan=cmyk
+check "-o is --output everywhere" "$MICA" run "$mica" --backend=cpu --input="$work/x.npy" -o "$work/short"
+check "and writes" test -s "$work/short/logits.npy"
+expect "unknown backend of the ONNX tests" 2 "allowed are auto, device, cpu, both" "$MICA" onnx-test . --backend=gpu
 expect "more threads than the engine takes" 2 "from 1 to 256" "$MICA" run "$mica" --threads=257
 check "as many threads as the engine takes" "$MICA" run "$mica" --backend=cpu --input="$work/x.npy" --threads=256
 expect "missing input" 2 "input 'input' is missing" "$MICA" run "$mica" --backend=cpu
