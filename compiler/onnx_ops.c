@@ -24,6 +24,7 @@ static const struct {
 	{ onnx_spatial_ops, "vector engine, several steps in f32" },
 	{ onnx_index_ops, "host (libmica), between the jobs of the device" },
 	{ onnx_sample_ops, "host (libmica), between the jobs of the device" },
+	{ onnx_column_ops, "matrix engine" },
 	{ onnx_control_ops, "nothing: inlined or unrolled" },
 };
 
@@ -58,6 +59,7 @@ static unsigned since(const char *type)
 		      "STFT " },
 		{ 18, " GroupNormalization Mish BitwiseAnd BitwiseOr BitwiseXor BitwiseNot Col2Im "
 		      "CenterCropPad " },
+		{ 19, " DeformConv " },
 		{ 20, " Gelu AffineGrid " },
 		{ 24, " Swish " },
 	};

@@ -183,7 +183,7 @@ static int infer_bits(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	const struct ir_value *x = op->in[0];
 
 	for (unsigned i = 0; i < op->ins; i++)
-		if (op->in[i]->dtype != x->dtype || x->dtype == MICA_F32)
+		if (op->in[i]->dtype != x->dtype || x->dtype == MICA_F32 || x->dtype == IR_BOOL)
 			return onnx_fail(g, op, MICA_ERR_SHAPE,
 					 "operands are not integers of one type; check the model");
 	if (d->code == FOLD_NOT)
@@ -191,33 +191,50 @@ static int infer_bits(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	return onnx_broadcast(g, op, x->dtype);
 }
 
-/* Shifts of bytes at run time: by powers of two, which are exact in f32. */
-static int canon_shift(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+static int64_t width_of(const struct ir_value *v, bool *is_signed)
 {
-	struct build own = expr_at(g, op), *b = &own;
-	struct ir_value *x = expr_in(g, op, 0), *p;
-	(void)d;
-
-	if (op->out[0]->dtype != MICA_U8)
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "shifts of integers wider than uint8 that are only known at run "
-				 "time are not supported (they would not be exact); shift "
-				 "constants, or multiply by a power of two");
-	p = bin(b, MICA_BIN_POW, build_scalar(b, 2), expr_in(g, op, 1));
-	if (onnx_is(op, "direction", "LEFT", ""))
-		x = expr_k(b, MICA_BIN_MOD, bin(b, MICA_BIN_MUL, x, p), 256);
-	else
-		x = expr_fn(b, MICA_FN_FLOOR, bin(b, MICA_BIN_DIV, x, p));
-	expr_becomes(b, op, 0, x);
-	return 0;
+	*is_signed = v->elem == ONNX_I8 || v->elem == ONNX_I16 || v->elem == ONNX_I32 || v->elem == ONNX_I64 || !v->elem;
+	switch (v->elem) {
+	case ONNX_I8:
+	case ONNX_U8:
+		return 8;
+	case ONNX_I16:
+	case ONNX_U16:
+		return 16;
+	case ONNX_I32:
+	case ONNX_U32:
+		return 32;
+	default:
+		return v->dtype == MICA_I8 || v->dtype == MICA_U8 ? 8 : 64;
+	}
 }
 
+/* At run time the host combines bits; it fails a job whose result f32 cannot hold. */
 static int canon_bits(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
-	(void)d;
-	return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-			 "bits of integers that are only known at run time cannot be combined on "
-			 "the device; use And, Or, Xor or Not on booleans");
+	static const enum mica_host_bits ops[] = { [FOLD_SHIFT] = MICA_HOST_LEFT, [FOLD_AND] = MICA_HOST_AND, [FOLD_OR] = MICA_HOST_OR,
+						   [FOLD_XOR] = MICA_HOST_XOR, [FOLD_NOT] = MICA_HOST_XOR };
+	struct build own = expr_at(g, op), *b = &own;
+	struct ir_value *in[2] = { expr_in(g, op, 0), expr_in(g, op, 1) }, *y = op->out[0];
+	struct ir_op *h;
+	bool is_signed;
+	int64_t width = width_of(op->in[0], &is_signed);
+
+	if (d->code == FOLD_NOT && !is_signed && width > 16)
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "all bits of an unsigned %d-bit integer turned over need more than the 24 bits that numbers have at run time; use a signed "
+				 "type, or fold the model",
+				 (int)width);
+	if (d->code == FOLD_NOT)
+		in[1] = build_scalar(b, is_signed ? -1 : (float)((1 << width) - 1));
+	for (unsigned i = 0; i < 2; i++)
+		in[i] = build_expand(b, in[i], y->rank, y->dim);
+	h = build_host(b, MICA_HOST_BITS, in, 2, y->rank, y->dim);
+	h->a.host_int[0] = d->code == FOLD_SHIFT && !onnx_is(op, "direction", "LEFT", "") ? MICA_HOST_RIGHT : ops[d->code];
+	h->a.host_int[1] = width;
+	h->a.host_int[2] = is_signed;
+	expr_becomes(b, op, 0, h->out[0]);
+	return 0;
 }
 
 #define M(type, code)                                              \
@@ -238,7 +255,7 @@ const struct onnx_def onnx_math_ops[] = {
 	M("IsNaN", ISNAN),
 	M("IsInf", ISINF),
 	M("Shrink", SHRINK),
-	{ "BitShift", FOLD_SHIFT, 2, 2, infer_bits, fold_bits, canon_shift },
+	{ "BitShift", FOLD_SHIFT, 2, 2, infer_bits, fold_bits, canon_bits },
 	{ "BitwiseAnd", FOLD_AND, 2, 2, infer_bits, fold_bits, canon_bits },
 	{ "BitwiseOr", FOLD_OR, 2, 2, infer_bits, fold_bits, canon_bits },
 	{ "BitwiseXor", FOLD_XOR, 2, 2, infer_bits, fold_bits, canon_bits },

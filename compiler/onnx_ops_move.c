@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "expr.h"
 #include "fold.h"
 #include "onnx_shape.h"
 
@@ -265,7 +266,23 @@ static int infer_pad(struct ir_graph *g, struct ir_op *op, const struct onnx_def
 	return onnx_out(g, op, 0, x->dtype, x->rank, dim);
 }
 
-/* n elements beside the edge of one axis: mirrored without the edge itself, or the edge repeated, or from the other end. */
+/* The axis goes round and round: `lo` elements in front, `hi` behind. */
+static struct ir_value *wrap(struct build *b, struct ir_value *x, unsigned axis, int64_t lo, int64_t hi)
+{
+	int64_t len = x->dim[axis], n = lo + len + hi, *at;
+	struct ir_value *y;
+
+	if (n == len)
+		return x;
+	at = ir_alloc((size_t)n, sizeof(*at));
+	for (int64_t i = 0; i < n; i++)
+		at[i] = ((i - lo) % len + len) % len;
+	y = expr_take(b, x, axis, at, n);
+	free(at);
+	return y;
+}
+
+/* n elements beside the edge of one axis: mirrored without the edge itself, or the edge repeated. */
 static struct ir_value *border(struct build *b, struct ir_value *x, unsigned axis, bool behind,
 			       int64_t n, char mode)
 {
@@ -280,8 +297,6 @@ static struct ir_value *border(struct build *b, struct ir_value *x, unsigned axi
 		dim[axis] = n;
 		return build_expand(b, x, x->rank, dim);
 	}
-	if (mode == 'w')
-		return build_slice1(b, x, axis, behind ? 0 : len - n, n);
 	start[axis] = behind ? len - 2 : n;
 	step[axis] = -1;
 	dim[axis] = n;
@@ -294,10 +309,12 @@ static int pad_border(struct build *b, struct ir_op *op, struct ir_value **x,
 	for (unsigned a = 0; a < (*x)->rank; a++) {
 		struct ir_value *part[3];
 		unsigned n = 0;
-		int64_t room = mode == 'r'   ? (*x)->dim[a] - 1
-			       : mode == 'w' ? (*x)->dim[a]
-					     : INT64_MAX;
+		int64_t room = mode == 'r' ? (*x)->dim[a] - 1 : INT64_MAX;
 
+		if (mode == 'w') {
+			*x = wrap(b, *x, a, p->lo[a], p->hi[a]);
+			continue;
+		}
 		if (p->lo[a] > room || p->hi[a] > room)
 			return onnx_fail(
 				b->g, op, MICA_ERR_UNSUPPORTED,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* ONNX operators over windows, planes and small matrices that are built from others: LpPool, Col2Im, AffineGrid, Det .. */
+/* ONNX operators over windows, planes and small matrices that are built from others: LpPool, AffineGrid, Det .. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,91 +147,6 @@ static int canon_globallp(struct ir_graph *g, struct ir_op *op, const struct onn
 		return -(int)g->err->code;
 	x = build_reduce(b, MICA_RED_SUM, power(b, x, p), ((1u << x->rank) - 1) & ~3u);
 	expr_becomes(b, op, 0, root(b, x, p));
-	return 0;
-}
-
-/* ---- Col2Im: a transposed convolution with weights that put every column entry in its place ---- */
-
-static int col2im_window(struct ir_graph *g, struct ir_op *op, struct window *w, int64_t *image)
-{
-	const struct ir_value *x = op->in[0];
-	int64_t *list = NULL, *block = NULL, columns = 1;
-	int pads[4], two[2];
-	size_t n[2];
-	int r = onnx_const_list(g, op, "image_shape", op->in[1], &list, &n[0]);
-
-	memset(w, 0, sizeof(*w));
-	if (!r)
-		r = onnx_const_list(g, op, "block_shape", op->in[2], &block, &n[1]);
-	if (!r && (n[0] != 2 || n[1] != 2 || x->rank != 3))
-		r = onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-			      "only images of 2 dimensions and columns [N,C,L] are supported");
-	for (unsigned i = 0; !r && i < 2; i++) {
-		if (list[i] < 1 || list[i] > 65535 || block[i] < 1 || block[i] > 1024)
-			r = onnx_fail(g, op, MICA_ERR_SHAPE,
-				      "image or block shape is not valid; check the model");
-		image[i] = list[i];
-		w->k[1 + i] = (int)block[i];
-	}
-	if (!r && (onnx_int_list(g, op, "strides", two, 2, 1, 1, 1024) ||
-		   onnx_int_list(g, op, "pads", pads, 4, 0, 0, 32767)))
-		r = -(int)g->err->code;
-	memcpy(w->stride + 1, two, sizeof(two));
-	if (!r)
-		r = onnx_int_list(g, op, "dilations", w->dil + 1, 2, 1, 1, 1024);
-	for (unsigned i = 0; !r && i < 2; i++) {
-		int64_t room = image[i] + pads[i] + pads[2 + i] -
-			       ((int64_t)(w->k[1 + i] - 1) * w->dil[1 + i] + 1);
-
-		w->lo[1 + i] = pads[i];
-		w->hi[1 + i] = pads[2 + i];
-		w->in[1 + i] = room < 0 ? 0 : room / w->stride[1 + i] + 1;
-		columns *= w->in[1 + i];
-	}
-	if (!r && (columns != x->dim[2] || x->dim[1] % (w->k[1] * w->k[2])))
-		r = onnx_fail(g, op, MICA_ERR_SHAPE,
-			      "%lld columns do not fit the image; check the model",
-			      (long long)x->dim[2]);
-	free(list);
-	free(block);
-	return r;
-}
-
-static int infer_col2im(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
-{
-	const struct ir_value *x = op->in[0];
-	int64_t image[2];
-	struct window w;
-	(void)d;
-
-	if (col2im_window(g, op, &w, image))
-		return -(int)g->err->code;
-	return onnx_out(g, op, 0, MICA_F32, 4,
-			(int64_t[]){ x->dim[0], x->dim[1] / (w.k[1] * w.k[2]), image[0],
-				     image[1] });
-}
-
-static int canon_col2im(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
-{
-	struct build own = expr_at(g, op), *b = &own;
-	struct ir_value *x = expr_in(g, op, 0), *in[3] = { NULL }, *y = op->out[0];
-	int64_t image[2], taps, c;
-	struct ir_op *conv;
-	struct window w;
-	(void)d;
-
-	if (col2im_window(g, op, &w, image))
-		return -(int)g->err->code;
-	taps = w.k[1] * w.k[2];
-	c = x->dim[1];
-	in[0] = build_reshape(b, x, 4, (int64_t[]){ x->dim[0], c, w.in[1], w.in[2] });
-	in[1] = build_const(b, 4, (int64_t[]){ c, 1, w.k[1], w.k[2] }, NULL);
-	for (int64_t i = 0; i < c; i++)
-		((float *)in[1]->data)[i * taps + i % taps] = 1;
-	conv = build_op(b, IR_CONVT, in, 3, 4, y->dim);
-	window_to_attr(&w, &conv->a);
-	conv->a.groups = (int)(c / taps);
-	expr_becomes(b, op, 0, conv->out[0]);
 	return 0;
 }
 
@@ -417,7 +332,6 @@ const struct onnx_def onnx_spatial_ops[] = {
 	{ "LpNormalization", 0, 1, 1, infer_same, NULL, canon_lpnorm },
 	{ "LpPool", 0, 1, 1, infer_lppool, NULL, canon_lppool },
 	{ "GlobalLpPool", 0, 1, 1, infer_global, NULL, canon_globallp },
-	{ "Col2Im", 0, 3, 3, infer_col2im, NULL, canon_col2im },
 	{ "CenterCropPad", 0, 2, 2, infer_crop, NULL, canon_crop },
 	{ "AffineGrid", 0, 2, 2, infer_grid, NULL, canon_grid },
 	{ "Det", 0, 1, 1, infer_det, NULL, canon_det },

@@ -90,15 +90,11 @@ struct ir_value *build_conv_of(struct build *b, struct ir_op *op, struct ir_valu
 			       struct ir_value *w, struct ir_value *bias)
 {
 	int groups = (int)onnx_int(op, "group", 1);
-	struct ir_value *in[3] = { x, w, bias ? const_f32(b->g, bias) : NULL };
+	struct ir_value *in[3] = { x, w, bias && bias->data ? const_f32(b->g, bias) : NULL };
 	struct window win;
 
-	if (!w->data) {
-		onnx_fail(b->g, op, MICA_ERR_UNSUPPORTED,
-			  "the weights or their zero point are computed at run time; they must be "
-			  "constants: freeze the model before exporting");
-		return NULL;
-	}
+	if (!w->data || (bias && !bias->data))
+		return build_conv_computed(b, op, x, w->data ? const_f32(b->g, w) : w, bias);
 	if (window_read(b->g, op, x, w->dim + 2, &win))
 		return NULL;
 	w = w->zero ? const_f32(b->g, w) : w; /* a product has no zero point on that side */
@@ -118,9 +114,11 @@ static struct ir_value *conv_transposed(struct build *b, struct ir_op *op, struc
 					struct ir_value *w, struct ir_value *bias)
 {
 	int groups = (int)onnx_int(op, "group", 1);
-	struct ir_value *in[3] = { window_lift(b, x), NULL, bias ? const_f32(b->g, bias) : NULL };
+	struct ir_value *in[3] = { window_lift(b, x), NULL, bias && bias->data ? const_f32(b->g, bias) : NULL };
 	struct window win;
 
+	if (!w->data || (bias && !bias->data))
+		return build_convt_computed(b, op, x, w->data ? const_f32(b->g, w) : w, bias);
 	if (window_read_transposed(b->g, op, x, w->dim + 2, &win))
 		return NULL;
 	if (x->rank == 5)
@@ -134,8 +132,6 @@ static int canon_conv(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	struct build b = build_at(g, op);
 	struct ir_value *x = op->in[0], *w = op->in[1], *bias = ir_op_in(op, 2), *y;
 
-	if (canon_constant(g, op, 1, "weights") || canon_constant(g, op, 2, "bias"))
-		return -(int)g->err->code;
 	x = x->data ? const_f32(g, x) : x;
 	y = d->code ? conv_transposed(&b, op, x, w, bias) : build_conv_of(&b, op, x, w, bias);
 	if (!y)
@@ -259,30 +255,68 @@ static int canon_global(struct ir_graph *g, struct ir_op *op, const struct onnx_
 
 /* ---- BatchNormalization ---- */
 
+static bool trains(const struct ir_op *op)
+{
+	return onnx_int(op, "training_mode", 0);
+}
+
 static int infer_batchnorm(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	const struct ir_value *x = op->in[0];
 	(void)d;
 
-	if (onnx_int(op, "training_mode", 0) || !onnx_int(op, "spatial", 1) ||
-	    (onnx_opset(g) < 7 && !onnx_int(op, "is_test", 0)))
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "training_mode=1 and spatial=0 are not supported; export for "
-				 "inference");
+	if (!onnx_int(op, "spatial", 1) || (onnx_opset(g) < 7 && !onnx_int(op, "is_test", 0)))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED, "spatial=0 and training before opset 14 are not supported; export for inference");
 	for (unsigned i = 1; i < 5; i++)
-		if (!op->in[i] || x->rank < 2 || ir_elements(op->in[i]) != x->dim[1])
+		if (!op->in[i] || x->rank < 2 || op->in[i]->rank != 1 || op->in[i]->dim[0] != x->dim[1])
 			return onnx_fail(g, op, MICA_ERR_SHAPE,
 					 "operand %u does not have one element for each channel; "
 					 "check the model",
 					 i);
-	for (unsigned i = 1; i < op->outs; i++)
-		if (op->out[i] && (op->out[i]->uses || op->out[i]->is_output))
+	for (unsigned i = trains(op) ? 3 : 1; i < op->outs; i++)
+		if (expr_wanted(op, i))
 			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 					 "results of training are not supported; export for "
 					 "inference");
 	for (unsigned i = 1; i < op->outs; i++)
-		onnx_out(g, op, i, MICA_F32, op->in[1]->rank, op->in[1]->dim);
+		onnx_out(g, op, i, MICA_F32, 1, op->in[1]->dim);
 	return onnx_out(g, op, 0, x->dtype, x->rank, x->dim);
+}
+
+/* momentum * before + (1 - momentum) * now */
+static void running(struct build *b, struct ir_op *op, unsigned out, unsigned before, struct ir_value *now)
+{
+	float momentum = onnx_float(op, "momentum", 0.9f);
+
+	if (expr_wanted(op, out))
+		expr_becomes(b, op, out, build_binary(b, MICA_BIN_ADD, expr_k(b, MICA_BIN_MUL, expr_in(b->g, op, before), momentum),
+						      expr_k(b, MICA_BIN_MUL, build_reshape(b, now, 1, op->out[out]->dim), 1 - momentum)));
+}
+
+/* Parameters that are computed, by the batch itself when it trains: plain arithmetic. */
+static int batchnorm_computed(struct ir_graph *g, struct ir_op *op)
+{
+	struct build own = expr_at(g, op), *b = &own;
+	struct ir_value *x = expr_in(g, op, 0), *p[5], *d;
+	int64_t dim[IR_MAX_RANK];
+	unsigned others = ((1u << x->rank) - 1) & ~2u;
+
+	for (unsigned i = 0; i < x->rank; i++)
+		dim[i] = i == 1 ? x->dim[1] : 1;
+	for (unsigned i = 1; i < 5; i++)
+		p[i] = build_reshape(b, expr_in(g, op, i), x->rank, dim);
+	if (trains(op))
+		p[3] = build_reduce(b, MICA_RED_MEAN, x, others);
+	d = build_binary(b, MICA_BIN_SUB, x, p[3]);
+	if (trains(op)) {
+		p[4] = build_reduce(b, MICA_RED_MEAN, build_binary(b, MICA_BIN_MUL, d, d), others);
+		running(b, op, 1, 3, p[3]);
+		running(b, op, 2, 4, p[4]);
+	}
+	p[4] = expr_fn(b, MICA_FN_RECIP, expr_fn(b, MICA_FN_SQRT, expr_k(b, MICA_BIN_ADD, p[4], onnx_float(op, "epsilon", 1e-5f))));
+	d = build_binary(b, MICA_BIN_MUL, d, build_binary(b, MICA_BIN_MUL, p[4], p[1]));
+	expr_becomes(b, op, 0, build_binary(b, MICA_BIN_ADD, d, p[2]));
+	return 0;
 }
 
 static int canon_batchnorm(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
@@ -293,11 +327,11 @@ static int canon_batchnorm(struct ir_graph *g, struct ir_op *op, const struct on
 	struct ir_op *bn;
 	(void)d;
 
-	for (unsigned i = 1; i < 5; i++) {
-		if (canon_constant(g, op, i, "a parameter"))
-			return -(int)g->err->code;
+	for (unsigned i = 1; i < 5; i++)
+		if (!op->in[i]->data || trains(op))
+			return batchnorm_computed(g, op);
+	for (unsigned i = 1; i < 5; i++)
 		in[i] = const_f32(g, op->in[i]);
-	}
 	for (unsigned i = 2; i < x->rank; i++)
 		dim[i < 3 && x->rank > 3 ? 2 : 3] *= x->dim[i];
 	in[0] = build_reshape(&b, x, 4, dim);

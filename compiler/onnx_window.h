@@ -20,7 +20,7 @@ int window_out(struct ir_graph *g, struct ir_op *op, const struct window *w, int
 /* x as [n,c,h,w] */
 struct ir_value *window_lift(struct build *b, struct ir_value *x);
 
-/* Convolution of x with constant weights and a bias or NULL, by op's attributes, in x's rank. NULL: refused. */
+/* Convolution of x with weights and a bias or NULL, by op's attributes, in x's rank. NULL: refused. */
 int infer_conv_of(struct ir_graph *g, struct ir_op *op, const struct ir_value *x, const struct ir_value *w, const struct ir_value *bias);
 struct ir_value *build_conv_of(struct build *b, struct ir_op *op, struct ir_value *x, struct ir_value *w, struct ir_value *bias);
 int canon_constant(struct ir_graph *g, struct ir_op *op, unsigned i, const char *what);
@@ -33,6 +33,11 @@ struct ir_value *window3_y(struct build *b, struct ir_value *y, int64_t batch);
 struct ir_value *window3_pool(struct build *b, struct ir_value *x, const struct window *w, enum mica_pool pool);
 struct ir_value *window3_convt(struct build *b, struct ir_value *x, struct ir_value *w, struct ir_value *bias,
 			       const struct window *win, int groups);
+/* The same with weights or a bias that are computed at run time (onnx_columns.c). NULL: refused. */
+struct ir_value *build_conv_computed(struct build *b, struct ir_op *op, struct ir_value *x, struct ir_value *w, struct ir_value *bias);
+struct ir_value *build_convt_computed(struct build *b, struct ir_op *op, struct ir_value *x, struct ir_value *w, struct ir_value *bias);
+/* Columns [n, channels * taps, windows] added up where their windows lie in the image. */
+struct ir_value *build_fold(struct build *b, struct ir_value *x, int64_t channels, const struct window *win);
 
 /* Resize and Upsample (onnx_resize.c) */
 int infer_resize(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d);

@@ -239,8 +239,8 @@ static float place(const struct sampler *s, unsigned axis, float g, int64_t how)
 	float n = (float)s->dim[axis], v = s->aligned ? (g + 1) / 2 * (n - 1) : ((g + 1) * n - 1) / 2;
 	float lo = s->aligned ? 0 : -0.5f, hi = s->aligned ? n - 1 : n - 0.5f;
 
-	if (how == MICA_HOST_NEAREST)
-		v = rintf(v);
+	if (how == MICA_HOST_NEAREST)	/* half-way: to even in images, away from zero in volumes, as ONNX has it */
+		v = s->axes == 2 ? rintf(v) : copysignf(floorf(fabsf(v) + 0.5f), v);
 	if (v >= lo && v <= hi)
 		return v;
 	if (s->border == MICA_HOST_EDGE)

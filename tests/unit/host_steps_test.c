@@ -441,7 +441,8 @@ static void random_steps_never_leave_their_memory(void **state)
 		check_step_runs(&s);
 	}
 	for (unsigned op = 1; op < MICA_HOST_OPS; op++)
-		if (!ran[op] && op != MICA_HOST_NON_MAX_SUPPRESSION && op != MICA_HOST_ROI_ALIGN && op != MICA_HOST_GRID_SAMPLE)
+		if (!ran[op] && op != MICA_HOST_NON_MAX_SUPPRESSION && op != MICA_HOST_ROI_ALIGN && op != MICA_HOST_GRID_SAMPLE &&
+		    op != MICA_HOST_DEFORM && op != MICA_HOST_BITS)
 			fail_msg("%s never ran: the test is blind", mica_host_name(op));
 }
 
@@ -458,13 +459,22 @@ static void random_image_steps_never_leave_their_memory(void **state)
 			.floats = { (float)rnd(4) / 2 } };
 		struct mica_host_step grid = { .op = MICA_HOST_GRID_SAMPLE, .ins = 2, .in = { { MICA_F32, 4, { b, c, h, w } }, { MICA_F32, 4, { b, n, n, 2 } } },
 			.out = { MICA_F32, 4, { b, c, n, n } }, .ints = { rnd(3), rnd(3), rnd(2) } };
+		struct mica_host_step deform = { .op = MICA_HOST_DEFORM, .ins = 3, .in = { { MICA_F32, 4, { b, c * n, h, w } },
+			{ MICA_F32, 4, { b, 2 * n * h, w, h } }, { MICA_F32, 4, { b, n * h, w, h } } }, .out = { MICA_F32, 4, { b, c * n * h, w, h } },
+			.ints = { h, 1, 1 + rnd(2), 1, 1, 1 + rnd(2), rnd(2), rnd(3), n } };
+		struct mica_host_step bits = { .op = MICA_HOST_BITS, .ins = 2, .in = { { MICA_F32, 2, { h, w } }, { MICA_F32, 2, { h, w } } },
+			.out = { MICA_F32, 2, { h, w } }, .ints = { rnd(MICA_HOST_BIT_OPS), 8 << rnd(4), rnd(2) } };
 
 		assert_null(mica_host_check(&nms));
 		assert_null(mica_host_check(&roi));
 		assert_null(mica_host_check(&grid));
+		assert_null(mica_host_check(&deform));
+		assert_null(mica_host_check(&bits));
 		check_step_runs(&nms);
 		check_step_runs(&roi);
 		check_step_runs(&grid);
+		check_step_runs(&deform);
+		check_step_runs(&bits);
 	}
 }
 
