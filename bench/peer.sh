@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The peer: ONNX Runtime's library and C headers, fetched once from npm into the cache, and ort_run built against them.
-# Prints the library's path; ort_run is build/bench/ort_run. Only bench/ uses it.
+# The peer: ONNX Runtime's library and C headers, fetched once from npm into the cache, and two programs built against them.
+# Prints the library's path; build/bench/ort_run measures, build/bench/ort_io runs any model once. Only bench/ uses it.
 set -euo pipefail
 . "$(dirname "$0")/../scripts/lib.sh"
 
 VERSION=1.30.0
 dir=$MICA_CACHE/onnxruntime-$VERSION
-run=$MICA_BUILD/bench/ort_run
+run=$MICA_BUILD/bench
 
 fetch() {
 	command -v npm >/dev/null || die "npm is needed to fetch ONNX Runtime (apt-get install npm)"
@@ -31,9 +31,12 @@ fetch() {
 
 lock onnxruntime
 [ -f "$dir/libonnxruntime.so.1" ] || fetch
-mkdir -p "$(dirname "$run")"
-if [ ! -x "$run" ] || [ "$MICA_TOP/bench/peer/ort_run.c" -nt "$run" ] || [ "$MICA_TOP/bench/bench_serve.h" -nt "$run" ]; then
-	gcc -O2 -Wall -D_GNU_SOURCE -I"$dir/include" -I"$MICA_TOP/bench" "$MICA_TOP/bench/peer/ort_run.c" -o "$run.$$" -ldl
-	publish_file "$run.$$" "$run"
-fi
+mkdir -p "$run"
+for program in ort_run ort_io; do
+	source=$MICA_TOP/bench/peer/$program.c
+	out=$run/$program
+	[ -z "$(find "$source" "$MICA_TOP/bench/peer/ort_peer.h" "$MICA_TOP/bench/bench_serve.h" -newer "$out" 2>&1)" ] && continue
+	gcc -O2 -Wall -D_GNU_SOURCE -I"$dir/include" -I"$MICA_TOP/bench" "$source" -o "$out.$$" -ldl
+	publish_file "$out.$$" "$out"
+done
 echo "$dir/libonnxruntime.so.1"

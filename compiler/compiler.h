@@ -65,7 +65,7 @@ enum mica_saving {
 };
 const char *mica_saving_name(enum mica_saving s);	/* "fusion", "views", "in_place", ... */
 enum mica_minimize { MICA_MINIMIZE_TIME, MICA_MINIMIZE_MEMORY };
-/* A graph input that becomes a constant: its value is the TensorProto in a file (ONNX's .pb). */
+/* A graph input that becomes a constant: the TensorProto in a file (ONNX's .pb), or numbers, "16000" or "1,2,3". */
 struct mica_onnx_const { const char *input, *file; };
 
 struct mica_compile_options {

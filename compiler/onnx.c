@@ -20,6 +20,7 @@ void onnx_import_free(void *opaque)
 	if (imp->model)
 		onnx__model_proto__free_unpacked(imp->model, NULL);
 	free(imp->dir);
+	free(imp->undecided);
 	free(imp);
 }
 
@@ -60,25 +61,35 @@ static int find_opset(struct ir_graph *g, struct onnx_import *imp)
 	return 0;
 }
 
+static struct ir_value *import_const(struct import *c, const struct mica_compile_options *o, const struct mica_onnx_const *k)
+{
+	const Onnx__ValueInfoProto *in = NULL;
+	Onnx__TensorProto *t;
+	struct ir_value *v;
+
+	for (size_t i = 0; i < c->p->n_input; i++)
+		if (c->p->input[i]->name && !strcmp(c->p->input[i]->name, k->input))
+			in = c->p->input[i];
+	if (!in || ir_value_find(c->g, k->input)) {
+		mica_err_set(c->g->err, MICA_ERR_USAGE, "--const %.200s: %s", k->input, in ? "given twice" : "the model has no such input");
+		return NULL;
+	}
+	if (onnx_is_numbers(k->file))
+		return onnx_input_numbers(c->g, c->p, o, in, k->file);
+	t = onnx_tensor_file(k->file, c->g->err);
+	if (!t)
+		return NULL;
+	v = onnx_tensor(c->g, t, k->input, k->file);
+	onnx__tensor_proto__free_unpacked(t, NULL);
+	return v;
+}
+
 /* Inputs that the options give as constants (--const). They come first, so that they win over initializers. */
 static int import_consts(struct import *c, const struct mica_compile_options *o)
 {
 	for (unsigned i = 0; i < o->const_count; i++) {
-		Onnx__TensorProto *t = onnx_tensor_file(o->consts[i].file, c->g->err);
-		const char *name = o->consts[i].input;
-		struct ir_value *v = NULL;
-		bool known = false;
+		struct ir_value *v = import_const(c, o, &o->consts[i]);
 
-		for (size_t k = 0; k < c->p->n_input; k++)
-			known = known || (c->p->input[k]->name && !strcmp(c->p->input[k]->name, name));
-		if (t && !known)
-			mica_err_set(c->g->err, MICA_ERR_USAGE, "--const %.200s: the model has no such input", name);
-		else if (t && ir_value_find(c->g, name))
-			mica_err_set(c->g->err, MICA_ERR_USAGE, "--const %.200s: given twice", name);
-		else if (t)
-			v = onnx_tensor(c->g, t, name, o->consts[i].file);
-		if (t)
-			onnx__tensor_proto__free_unpacked(t, NULL);
 		if (!v)
 			return -(int)c->g->err->code;
 		v->scratch = v;

@@ -24,6 +24,8 @@ struct onnx_import {
 	int64_t opset;
 	size_t inlined;		/* nodes of subgraphs so far, to bound hostile files */
 	char *dir;		/* of the model file: where external data may lie */
+	char *undecided;	/* name of the first If of which both branches are computed, and of the input that decides; may be NULL */
+	const char *decider;
 };
 int64_t onnx_opset(const struct ir_graph *g);
 
@@ -42,6 +44,11 @@ Onnx__ModelProto *onnx_file_read(const char *path, struct mica_err *err);
 
 /* ---- onnx_inputs.c: graph inputs that are no initializers ---- */
 int onnx_import_inputs(struct ir_graph *g, const Onnx__GraphProto *p, const struct mica_compile_options *o);
+
+/* An input given as numbers, "16000" or "1,2,3": whether that is what the text is, and its value, or NULL with g->err filled. */
+bool onnx_is_numbers(const char *text);
+struct ir_value *onnx_input_numbers(struct ir_graph *g, const Onnx__GraphProto *p, const struct mica_compile_options *o,
+				    const Onnx__ValueInfoProto *in, const char *text);
 
 /* ---- onnx_tensor.c ---- */
 /*

@@ -10,17 +10,30 @@ int64_t onnx_opset(const struct ir_graph *g)
 	return ((const struct onnx_import *)g->import)->opset;
 }
 
+/* Inside an If that run time decides, what fails may be a branch that nobody takes. */
+static void hint_undecided(struct ir_graph *g, const struct ir_op *op, char *dst, size_t size)
+{
+	const struct onnx_import *imp = g->import;
+	size_t n = imp && imp->undecided && op->name ? strlen(imp->undecided) : 0;
+
+	*dst = 0;
+	if (n && !strncmp(op->name, imp->undecided, n) && op->name[n] == '/')
+		snprintf(dst, size, " (both branches of '%.100s' are computed, because only run time decides; --const=%.100s=VALUE leaves one)",
+			 imp->undecided, imp->decider ? imp->decider : "INPUT");
+}
+
 int onnx_fail(struct ir_graph *g, const struct ir_op *op, enum mica_err_code code, const char *fmt,
 	      ...)
 {
-	char text[640];
+	char text[640], hint[384];
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	return mica_err_set(g->err, code, "%s: node '%.150s' (%.60s): %s", g->name, op->name,
-			    op->onnx_type, text);
+	hint_undecided(g, op, hint, sizeof(hint));
+	return mica_err_set(g->err, code, "%s: node '%.150s' (%.60s): %s%s", g->name, op->name,
+			    op->onnx_type, text, hint);
 }
 
 const Onnx__AttributeProto *onnx_attr(const struct ir_op *op, const char *name)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The inputs of a model: their shapes from the file or from --shape, and messages that list them. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "onnx.h"
@@ -173,16 +174,83 @@ static int import_input(struct inputs *c, const Onnx__ValueInfoProto *in)
 	return 0;
 }
 
+/* ---- --const=NAME=NUMBERS ---- */
+
+static bool number(const char *p, char **end, double *value)
+{
+	*value = strtod(p, end);
+	return *end != p && (!**end || (**end == ',' && (*end)[1]));
+}
+
+bool onnx_is_numbers(const char *text)
+{
+	char *end = (char *)text;
+	double v;
+
+	for (const char *p = text; number(p, &end, &v) && *end;)
+		p = end + 1;
+	return *text && !*end;
+}
+
+static void store(void *data, int dtype, int64_t i, double x)
+{
+	switch (dtype) {
+	case MICA_F32: ((float *)data)[i] = (float)x; break;
+	case IR_I64: ((int64_t *)data)[i] = fabs(x) < 0x1p63 ? (int64_t)x : INT64_MAX; break;
+	case IR_BOOL: ((uint8_t *)data)[i] = x != 0; break;
+	case MICA_U8: ((uint8_t *)data)[i] = x > 0 ? x < UINT8_MAX ? (uint8_t)x : UINT8_MAX : 0; break;
+	default: ((int8_t *)data)[i] = x > INT8_MIN ? x < INT8_MAX ? (int8_t)x : INT8_MAX : INT8_MIN;
+	}
+}
+
+struct ir_value *onnx_input_numbers(struct ir_graph *g, const Onnx__GraphProto *p, const struct mica_compile_options *o,
+				    const Onnx__ValueInfoProto *in, const char *text)
+{
+	struct inputs c = { g, p, o };
+	const char *opt = shape_option(o, in->name);
+	struct ir_value shape = { 0 }, *v;
+	int dtype = input_type(&c, in);
+	bool ok = declared_shape(in, &shape);
+	int64_t count = 1, i = 0;
+	char *end = (char *)text;
+	double x = 0;
+
+	if (dtype == MICA_E4M3 || dtype == MICA_E5M2)
+		mica_err_set(g->err, MICA_ERR_UNSUPPORTED, "--const %.200s: is of an 8-bit float type; give it as a file (.pb)", in->name);
+	if (g->err->code || (opt && parse_shape(&c, in->name, opt, &shape)))
+		return NULL;
+	for (const char *t = text; (t = strchr(t, ',')); t++)
+		count++;
+	for (unsigned k = 0; k < shape.rank; k++)
+		ok = ok && (opt || shape.dim[k] > 0);
+	if ((!ok && !opt) || !ir_dims_ok(shape.rank, shape.dim, INT32_MAX)) {
+		shape_missing(&c, in);
+		return NULL;
+	}
+	v = ir_const_new(g, in->name, dtype, shape.rank, shape.dim, NULL);
+	if (count != 1 && count != ir_elements(v)) {
+		mica_err_set(g->err, MICA_ERR_USAGE, "--const %.200s: has %lld numbers; the input has %lld elements (one number fills all)",
+			     in->name, (long long)count, (long long)ir_elements(v));
+		return NULL;
+	}
+	for (const char *t = text; i < ir_elements(v); i++) {
+		if (!i || count > 1)
+			number(t, &end, &x);
+		store(v->data, dtype, i, x);
+		t = *end ? end + 1 : end;
+	}
+	return v;
+}
+
 static int check_shape_options(struct inputs *c)
 {
 	for (unsigned i = 0; i < c->o->shape_count; i++) {
 		const char *eq = strchr(c->o->shapes[i], '=');
 		bool found = false;
 
-		for (unsigned k = 0; eq && k < c->g->inputs && !found; k++)
-			found = strlen(c->g->input[k]->name) == (size_t)(eq - c->o->shapes[i]) &&
-				!strncmp(c->g->input[k]->name, c->o->shapes[i],
-					 (size_t)(eq - c->o->shapes[i]));
+		for (size_t k = 0; eq && k < c->p->n_input && !found; k++)
+			found = strlen(c->p->input[k]->name) == (size_t)(eq - c->o->shapes[i]) &&
+				!strncmp(c->p->input[k]->name, c->o->shapes[i], (size_t)(eq - c->o->shapes[i]));
 		if (!found) {
 			char *all = list_inputs(c);
 

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT
 /*
- * If with a constant condition is its branch. Loop and Scan are unrolled an iteration at a time: the body is copied in
- * front of the operator, which takes the results as its next operands; by the time inference comes to it again, it is
- * known whether it goes on. Two operators of our own put parts together and take them apart.
+ * If with a constant condition is its branch, with one of run time both branches and a choice. Loop and Scan are unrolled
+ * an iteration at a time: the body is copied in front of the operator, which takes the results as its next operands; by
+ * the time inference comes to it again, it is known whether it goes on. Two operators of our own put parts together and
+ * take them apart, a third one chooses.
  */
 #include <stdlib.h>
 #include <string.h>
+#include "expr.h"
 #include "fold.h"
 #include "onnx_control.h"
 
 #define STACK "mica:Stack"
 #define ITEM "mica:Item"
+#define CHOOSE "If (choice)"
 
 static const Onnx__GraphProto *subgraph(const struct ir_op *op, const char *name)
 {
@@ -57,26 +60,80 @@ static int known_bool(const struct ir_value *v, bool *value)
 
 /* ---- If ---- */
 
+/* The branch in front of op; *out its results, malloc'ed. */
+static int inline_branch(struct ir_graph *g, struct ir_op *op, const char *name, struct ir_value ***out)
+{
+	const Onnx__GraphProto *branch = subgraph(op, name);
+
+	*out = NULL;
+	if (!branch || branch->n_output != op->outs || branch->n_input)
+		return onnx_fail(g, op, MICA_ERR_CORRUPT, "has no %s with %u results; export the model again", name, op->outs);
+	*out = ir_alloc(branch->n_output, sizeof(**out));
+	return onnx_inline(g, op, branch, NULL, *out);
+}
+
+/* The input that v follows from, if it is one alone. */
+static const char *decider(const struct ir_value *v)
+{
+	while (v && v->def) {
+		const struct ir_value *only = NULL;
+
+		for (unsigned i = 0; i < v->def->ins; i++) {
+			const struct ir_value *x = ir_op_in(v->def, i);
+
+			if (!x || x->data)
+				continue;
+			if (only)
+				return NULL;
+			only = x;
+		}
+		v = only;
+	}
+	return v && v->is_input ? v->name : NULL;
+}
+
+/* Run time decides: both branches are computed, and each result is chosen. */
+static int if_both(struct ir_graph *g, struct ir_op *op)
+{
+	struct ir_value **then_out, **else_out = NULL;
+	struct onnx_import *imp = g->import;
+	int r;
+
+	if (!imp->undecided) {
+		imp->undecided = ir_strdup(op->name);
+		imp->decider = decider(ir_op_in(op, 0));
+	}
+	r = inline_branch(g, op, "then_branch", &then_out);
+	if (!r)
+		r = inline_branch(g, op, "else_branch", &else_out);
+	for (unsigned i = 0; i < op->outs && !r; i++) {
+		struct ir_value *in[] = { ir_op_in(op, 0), then_out[i], else_out[i] };
+
+		if (op->out[i])
+			ir_value_replace(g, op->out[i], onnx_op(g, CHOOSE, op, op, in, 3)->out[0]);
+	}
+	free(then_out);
+	free(else_out);
+	return r;
+}
+
 static int do_if(struct ir_graph *g, struct ir_op *op, struct ir_op **next)
 {
-	const Onnx__GraphProto *branch;
+	struct ir_value **out = NULL, *c = op->ins ? ir_op_in(op, 0) : NULL;
 	struct ir_op *before = op->prev;
-	struct ir_value **out;
 	bool cond;
 	int r;
 
-	if (known_bool(op->ins ? ir_op_in(op, 0) : NULL, &cond))
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "its condition is only known at run time; fix it with --const or --shape, compute both branches and choose with "
-				 "Where, or cut the model here");
-	branch = subgraph(op, cond ? "then_branch" : "else_branch");
-	if (!branch || branch->n_output != op->outs || branch->n_input)
-		return onnx_fail(g, op, MICA_ERR_CORRUPT, "has no branch with %u results; export the model again", op->outs);
-	out = ir_alloc(branch->n_output, sizeof(*out));
-	r = onnx_inline(g, op, branch, NULL, out);
-	for (unsigned i = 0; i < op->outs && !r; i++)
-		becomes(g, op, i, out[i]);
-	free(out);
+	if (!c || ir_elements(c) != 1)
+		return onnx_fail(g, op, MICA_ERR_CORRUPT, "its condition is no single value; export the model again");
+	if (known_bool(c, &cond)) {
+		r = if_both(g, op);
+	} else {
+		r = inline_branch(g, op, cond ? "then_branch" : "else_branch", &out);
+		for (unsigned i = 0; i < op->outs && !r; i++)
+			becomes(g, op, i, out[i]);
+		free(out);
+	}
 	*next = first_new(g, before);
 	if (!r)
 		ir_op_remove(g, op);
@@ -426,7 +483,32 @@ static int canon_item(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	return 0;
 }
 
+/* ---- Choose: operand 1 or 2, as the single value of operand 0 says ---- */
+
+static int infer_choose(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	const struct ir_value *x = op->in[1], *y = op->in[2];
+	(void)d;
+
+	if (ir_elements(op->in[0]) != 1 || !ir_same_dims(x, y) || x->dtype != y->dtype)
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "its condition is only known at run time, and its branches give results of different shapes or types; fix the "
+				 "condition with --const or --shape, or cut the model here");
+	return onnx_out(g, op, 0, x->dtype, x->rank, x->dim);
+}
+
+static int canon_choose(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	struct ir_value *c = build_reshape(&b, expr_in(g, op, 0), 0, NULL);
+	(void)d;
+
+	build_becomes(g, op->out[0], build_where(&b, c, expr_in(g, op, 1), expr_in(g, op, 2)));
+	return 0;
+}
+
 const struct onnx_def onnx_control_ops[] = {
+	{ CHOOSE, 0, 3, 3, infer_choose, NULL, canon_choose },
 	{ STACK, 0, 1, 0, infer_stack, NULL, canon_stack },
 	{ ITEM, 0, 1, 1, infer_item, fold_item, canon_item },
 	{ 0 },

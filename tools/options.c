@@ -207,7 +207,7 @@ static int take_shape(const struct cli_opt *o, const char *arg, void *to)
 	return 0;
 }
 
-/* NAME=FILE; a file that is there may have a '=' in its name, the input's name as well. Cuts arg in place: it is argv's. */
+/* NAME=FILE or NAME=NUMBERS; a file that is there may have a '=' in its name, the input's name as well. Cuts arg in place: it is argv's. */
 static int take_const(const struct cli_opt *o, const char *arg, void *to)
 {
 	struct cli_compile *c = to;
@@ -216,7 +216,7 @@ static int take_const(const struct cli_opt *o, const char *arg, void *to)
 	while (eq && access(eq + 1, F_OK) && strchr(eq + 1, '='))
 		eq = strchr(eq + 1, '=');
 	if (!eq || c->o.const_count == CLI_COUNT(c->consts))
-		return cli_fail(MICA_ERR_USAGE, "--%s=%s: NAME=FILE.pb is expected, at most 64 times", o->name, arg);
+		return cli_fail(MICA_ERR_USAGE, "--%s=%s: NAME=FILE.pb or NAME=V,V,.. is expected, at most 64 times", o->name, arg);
 	*eq = 0;
 	c->consts[c->o.const_count++] = (struct mica_onnx_const){ arg, eq + 1 };
 	return 0;

@@ -4,16 +4,13 @@
  * commands (speed, memory), --output is an outside oracle (raw f32 samples in, all outputs of each raw f32 out),
  * --optimized writes the graph that ONNX Runtime makes of the model. Only bench/ and by-hand checks use it.
  */
-#include <dlfcn.h>
 #include <getopt.h>
 #include <stdlib.h>
-#include "onnxruntime_c_api.h"
+#include "ort_peer.h"
 #include "bench_serve.h"
 
 #define MAX_INPUTS	16
 #define MAX_OUTPUTS	512
-
-static const OrtApi *api;
 
 struct args {
 	const char *lib, *model, *input, *output, *optimized;
@@ -31,20 +28,6 @@ struct peer {
 	float *data[MAX_INPUTS];
 	size_t elements[MAX_INPUTS];
 };
-
-static void ok(OrtStatus *s, const char *what)
-{
-	if (!s)
-		return;
-	fprintf(stderr, "ort_run: %s: %s\n", what, api->GetErrorMessage(s));
-	exit(1);
-}
-
-static void fail(const char *what)
-{
-	fprintf(stderr, "ort_run: %s\n", what);
-	exit(1);
-}
 
 /* Input i as an f32 tensor of i/n values; dimensions that the model leaves open are 1. */
 static void make_input(struct peer *p, size_t i)
@@ -164,19 +147,6 @@ static void open_session(struct peer *p, const struct args *a)
 		ok(api->SessionGetOutputName(p->session, i, al, &p->out_name[i]), "name");
 }
 
-static void load(struct peer *p, const char *lib)
-{
-	void *h = dlopen(lib, RTLD_NOW);
-	const OrtApiBase *(*base)(void) = h ? (const OrtApiBase *(*)(void))dlsym(h, "OrtGetApiBase") : NULL;
-
-	if (!base)
-		fail(dlerror());
-	api = base()->GetApi(ORT_API_VERSION);
-	if (!api)
-		fail("the library is older than the headers");
-	ok(api->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "bench", &p->env), "env");
-}
-
 static int usage(void)
 {
 	fprintf(stderr, "usage: ort_run --lib=LIBONNXRUNTIME [--threads=N] [--input=FILE] --serve | --output=FILE | --optimized=FILE [--basic] "
@@ -216,7 +186,7 @@ int main(int argc, char **argv)
 
 	if (parse(argc, argv, &a))
 		return usage();
-	load(&p, a.lib);
+	p.env = load_ort(a.lib);
 	if (a.model)
 		open_session(&p, &a);
 	if (a.input && !(in = fopen(a.input, "rb")))

@@ -78,6 +78,7 @@ static void constant_int(const char *name, int64_t v)
 /* ---- compiling and running what has been built: one input x f32[4] = 1, 2, 3, 4 ---- */
 
 static struct mica_err err;
+static struct mica_onnx_const given;	/* an input that is a constant, if it has a name */
 
 static int compile_built(char *out)
 {
@@ -90,6 +91,8 @@ static int compile_built(char *out)
 	ob_write(onnx);
 	mica_compile_defaults(&o);
 	o.format = MICA_F32;
+	o.consts = &given;
+	o.const_count = given.input != NULL;
 	memset(&err, 0, sizeof(err));
 	ret = mica_compile(onnx, out, &o, &err);
 	unlink(onnx);
@@ -189,24 +192,74 @@ static void if_sees_shapes_and_sorts_what_it_captures(void **state)
 	expect((const float[]){ 2, 6, 12, 20 }, 4);
 }
 
-static void if_with_a_condition_of_run_time_is_refused(void **state)
+/* y = If(sum(x) > limit): then -x, else a branch that has `no` in it. */
+static void build_undecided(float limit, const char *no)
 {
-	struct body b;
+	static struct body yes, other;
 	Onnx__NodeProto *n;
 
-	(void)state;
-	ob_begin(13);
-	ob_input("x", ONNX_F32, 1, (int64_t[]){ 4 });
-	ob_input("flag", ONNX_BOOL, 0, NULL);
-	body_begin(&b);
-	body_node(&b, "Neg", "t", (const char *[]){ "x" }, 1);
-	body_output(&b, "t");
-	n = ob_node("If", "y", (const char *[]){ "flag" }, 1);
+	begin();
+	ob_floats("limit", 0, NULL, &limit);
+	ob_attr_int(ob_node("ReduceSum", "sum", (const char *[]){ "x" }, 1), "keepdims", 0);
+	ob_node("Greater", "c", (const char *[]){ "sum", "limit" }, 2);
+	body_begin(&yes);
+	body_node(&yes, "Neg", "t", (const char *[]){ "x" }, 1);
+	body_output(&yes, "t");
+	body_begin(&other);
+	body_node(&other, no, "t", (const char *[]){ "x", "x" }, 2);
+	body_output(&other, "t");
+	n = ob_node("If", "y", (const char *[]){ "c" }, 1);
 	n->name = (char *)"choose";
-	attr_graph(n, "then_branch", &b);
-	attr_graph(n, "else_branch", &b);
+	attr_graph(n, "then_branch", &yes);
+	attr_graph(n, "else_branch", &other);
 	ob_output("y");
-	expect_refusal(MICA_ERR_UNSUPPORTED, "node 'choose' (If): its condition is only known at run time");
+}
+
+static void if_computes_both_branches_when_run_time_decides(void **state)
+{
+	(void)state;
+	build_undecided(9, "Add");	/* 1 + 2 + 3 + 4 is more */
+	expect((const float[]){ -1, -2, -3, -4 }, 4);
+	build_undecided(10, "Add");
+	expect((const float[]){ 2, 4, 6, 8 }, 4);
+	build_undecided(9, "Div");
+	expect((const float[]){ -1, -2, -3, -4 }, 4);
+}
+
+static void if_says_what_does_not_fit_when_run_time_decides(void **state)
+{
+	(void)state;
+	build_undecided(9, "MatMul");	/* a scalar */
+	expect_refusal(MICA_ERR_UNSUPPORTED, "node 'choose' (If (choice)): its condition is only known at run time, and its branches give results of "
+					     "different shapes");
+	build_undecided(9, "NoSuchOperator");
+	expect_refusal(MICA_ERR_UNSUPPORTED, "(both branches of 'choose' are computed, because only run time decides; --const=x=VALUE leaves one)");
+}
+
+static void inputs_become_constants_by_numbers(void **state)
+{
+	static struct {
+		const char *text;
+		int code;
+		float want[4];
+	} cases[] = {
+		{ "3", 0, { 3, 6, 9, 12 } }, { "2,3,4,5", 0, { 2, 6, 12, 20 } }, { "1e1,-1,0.5,0", 0, { 10, -2, 1.5f, 0 } },
+		{ "1,2", MICA_ERR_USAGE, { 0 } }, { "1,2,3,", MICA_ERR_FILE, { 0 } }, { "", MICA_ERR_FILE, { 0 } },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		begin();
+		ob_input("k", ONNX_F32, 1, (int64_t[]){ 4 });
+		ob_node("Mul", "y", (const char *[]){ "x", "k" }, 2);
+		ob_output("y");
+		given = (struct mica_onnx_const){ "k", cases[i].text };
+		if (cases[i].code)
+			expect_refusal(cases[i].code, "");
+		else
+			expect(cases[i].want, 4);
+		given.input = NULL;
+	}
 }
 
 /* ---- Loop ---- */
@@ -414,7 +467,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(if_takes_the_branch_that_a_constant_chooses),
 		cmocka_unit_test(if_sees_shapes_and_sorts_what_it_captures),
-		cmocka_unit_test(if_with_a_condition_of_run_time_is_refused),
+		cmocka_unit_test(if_computes_both_branches_when_run_time_decides),
+		cmocka_unit_test(if_says_what_does_not_fit_when_run_time_decides),
+		cmocka_unit_test(inputs_become_constants_by_numbers),
 		cmocka_unit_test(loop_of_known_length_is_unrolled),
 		cmocka_unit_test(loop_collects),
 		cmocka_unit_test(loop_ends_when_its_condition_says_so),
