@@ -37,7 +37,10 @@ struct blocked {
 	size_t steps;
 
 	/* Activations: image[n][row][column][channel]; one pixel's products lie at the taps. */
-	uint8_t *image;
+	uint8_t *image;			/* all of it, or NULL: each item makes the bytes [from, to) that it needs */
+	void (*fill)(const struct blocked *o, uint64_t from, uint64_t to, uint8_t *dst);
+	size_t reach;			/* from a pixel's first tap to the end of its last */
+	uint32_t *filled;		/* [thread]: the item whose bytes are in its scratch, counted from 1 */
 	size_t group_bytes, pixel_bytes, row_bytes, image_bytes;	/* to the next group, output column, row, n */
 	size_t *tap;
 	uint32_t taps;
@@ -76,7 +79,7 @@ struct blocked {
 	uint32_t p, b, kernel_b, row_tiles;	/* pixels to a tile, blocks to a part, to a kernel */
 	uint64_t tiles, tiles_per_item;
 	uint32_t group_parts, parts, splits;	/* parts: runs of b blocks, of a group and of all; splits of them to items */
-	size_t scratch_w, scratch_panel;
+	size_t scratch_w, scratch_panel, scratch_image;
 };
 
 struct tile {
@@ -123,13 +126,28 @@ VINL void copy_run(uint8_t *dst, const uint8_t *src, size_t n)
 #endif
 }
 
+/* An item's memory and what it works on. */
+struct item {
+	uint64_t first, last;		/* tiles */
+	uint64_t pixel, end;		/* their pixels */
+	const uint8_t *image;		/* from byte `from` of the image on */
+	uint64_t from;
+	uint8_t *weights, *panel;
+};
+
+static const uint8_t *item_pixel(const struct blocked *o, const struct item *it, uint64_t pixel, uint32_t g)
+{
+	return it->image + (image_offset(o, pixel) - it->from) + g * o->group_bytes;
+}
+
 /* Rows of all products of the item's pixels; beyond K they hold the code of 0. */
-static void fill_panel(const struct blocked *o, uint64_t first, uint64_t last, uint32_t g, uint8_t *panel)
+static void fill_panel(const struct blocked *o, const struct item *it, uint32_t g)
 {
 	size_t used = o->run_count * o->run_bytes, whole = o->steps * o->v * gemm_a_elem(o->cls);
+	uint8_t *panel = it->panel;
 
-	for (uint64_t pixel = first; pixel < last; pixel++, panel += o->panel_lda) {
-		const uint8_t *src = o->image + image_offset(o, pixel) + g * o->group_bytes;
+	for (uint64_t pixel = it->pixel; pixel < it->end; pixel++, panel += o->panel_lda) {
+		const uint8_t *src = item_pixel(o, it, pixel, g);
 		uint8_t *dst = panel;
 
 		for (uint32_t i = 0; i < o->run_count; i += o->run_cols, src += o->run_row_step)
@@ -276,28 +294,24 @@ static void finish(const struct blocked *o, const struct part *t, uint64_t pixel
 /* ---- Items ------------------------------------------------------------------------------------------------------------- */
 
 /* Tiles of a part, a batch of them at a time: kernels fill a buffer that the epilogue then empties. */
-static void run_part(const struct blocked *o, struct part *t, uint64_t first, uint64_t last, uint8_t *scratch,
-		     const uint8_t *panel)
+static void run_part(const struct blocked *o, struct part *t, const struct item *it)
 {
 	uint32_t acc[BATCH_WORDS] __attribute__((aligned(64)));
-	uint64_t base, from, count = 0;
+	uint64_t from = it->pixel, count = 0;
 	struct tile at;
 
-	part_weights(o, t, scratch);
+	part_weights(o, t, it->weights);
 	part_start(o, t);
-	tile_at(o, first, &at);
-	base = from = at.pixel;
-	for (uint64_t i = first; i < last; i++) {
+	for (uint64_t i = it->first; i < it->last; i++) {
 		unsigned saved = flush_enter(o->flush);
 
 		tile_at(o, i, &at);
-		at.a = o->panel ? panel + (at.pixel - base) * o->panel_lda :
-				  o->image + image_offset(o, at.pixel) + t->g * o->group_bytes;
+		at.a = o->panel ? it->panel + (at.pixel - it->pixel) * o->panel_lda : item_pixel(o, it, at.pixel, t->g);
 		at.lda = o->panel ? o->panel_lda : o->pixel_bytes;
 		run_tile(o, t, &at, acc + count * t->nb * 16);
 		flush_leave(saved);
 		count += at.count;
-		if (i + 1 < last && (count + o->p) * t->nb * 16 <= BATCH_WORDS)
+		if (i + 1 < it->last && (count + o->p) * t->nb * 16 <= BATCH_WORDS)
 			continue;
 		if (exec_stopped(o->x))
 			return;
@@ -310,27 +324,46 @@ static void run_part(const struct blocked *o, struct part *t, uint64_t first, ui
 	}
 }
 
+static void item_memory(const struct blocked *o, struct item *it, uint32_t range, unsigned thread)
+{
+	uint8_t *scratch = pool_scratch(o->x->e->pool, thread);
+
+	it->weights = scratch;
+	it->panel = scratch + o->scratch_w;
+	it->image = o->image;
+	it->from = 0;
+	if (o->image)
+		return;
+	it->image = it->panel + o->scratch_panel;
+	it->from = image_offset(o, it->pixel);
+	if (o->filled[thread] != range + 1)
+		o->fill(o, it->from, image_offset(o, it->end - 1) + o->reach, it->panel + o->scratch_panel);
+	o->filled[thread] = range + 1;
+}
+
 static void blocked_item(void *ctx, uint32_t item, unsigned thread)
 {
 	const struct blocked *o = ctx;
-	uint64_t first = item / o->splits * o->tiles_per_item, last = first + o->tiles_per_item;
-	uint32_t split = item % o->splits, group = UINT32_MAX;
-	uint8_t *scratch = pool_scratch(o->x->e->pool, thread), *panel = scratch + o->scratch_w;
-	struct tile from, to;
+	uint32_t range = item / o->splits, split = item % o->splits, group = UINT32_MAX;
+	struct item it = { .first = range * o->tiles_per_item };
+	struct tile tile;
 
-	last = last < o->tiles ? last : o->tiles;
-	tile_at(o, first, &from);
-	tile_at(o, last - 1, &to);
+	it.last = it.first + o->tiles_per_item < o->tiles ? it.first + o->tiles_per_item : o->tiles;
+	tile_at(o, it.first, &tile);
+	it.pixel = tile.pixel;
+	tile_at(o, it.last - 1, &tile);
+	it.end = tile.pixel + tile.count;
+	item_memory(o, &it, range, thread);
 	for (uint64_t i = (uint64_t)o->parts * split / o->splits; i < (uint64_t)o->parts * (split + 1) / o->splits; i++) {
 		struct part t = { .g = (uint32_t)i / o->group_parts, .block = (uint32_t)i % o->group_parts * o->b };
 		uint32_t left = o->blocks - t.block < o->b ? o->blocks - t.block : o->b;
 
 		if (o->panel && t.g != group)
-			fill_panel(o, from.pixel, to.pixel + to.count, t.g, panel);
+			fill_panel(o, &it, t.g);
 		group = t.g;
 		t.nb = left;
 		t.channels = o->cout - t.block * 16 < t.nb * 16 ? o->cout - t.block * 16 : t.nb * 16;
-		run_part(o, &t, first, last, scratch, panel);
+		run_part(o, &t, &it);
 	}
 }
 
@@ -381,9 +414,34 @@ static void choose_items(struct blocked *o)
 	while (div_up(o->tiles, o->tiles_per_item) > 1u << 16)
 		o->tiles_per_item *= 2;
 	items = div_up(o->tiles, o->tiles_per_item);
+	if (items > threads) {		/* none has more of them than another */
+		o->tiles_per_item = div_up(o->tiles, round_up(items, threads));
+		items = div_up(o->tiles, o->tiles_per_item);
+	}
 	o->splits = threads == 1 || items >= 2 * threads ? 1 : (uint32_t)div_up(2 * threads, items);
 	if (o->splits > o->parts)
 		o->splits = o->parts;
+}
+
+/*
+ * The most bytes of the image that an item needs: those of its pixels and what their taps reach. Where taps reach so far that
+ * items would make it several times over, it is made at once, for all of them.
+ */
+static void choose_image(struct blocked *o)
+{
+	uint64_t whole = o->out_n * o->image_bytes, steps = o->tiles_per_item * o->p - 1, rows = steps / o->out_w + 1, bytes;
+
+	if (o->image_even) {
+		bytes = steps * o->pixel_bytes + o->reach;
+	} else {
+		bytes = rows * o->row_bytes + o->reach;
+		if (o->out_n > 1 && o->image_bytes > o->out_h * o->row_bytes)
+			bytes += (rows / o->out_h + 1) * (o->image_bytes - o->out_h * o->row_bytes);
+	}
+	bytes = bytes < whole ? bytes : whole;
+	if (bytes > ITEM_BYTES && bytes * div_up(o->tiles, o->tiles_per_item) > 2 * whole)
+		o->fill = NULL;
+	o->scratch_image = o->fill ? bytes + 64 : 0;
 }
 
 /* Rows of dense images are one run for the epilogue. */
@@ -412,6 +470,7 @@ static bool blocked_plan(struct blocked *o)
 		o->panel_lda = row_pitch(o);
 	choose_items(o);
 	choose_runs(o);
+	choose_image(o);
 	panel = o->panel ? o->tiles_per_item * o->p * o->panel_lda : 0;
 	o->scratch_panel = panel;
 	o->scratch_w = o->widens ? (size_t)o->b * o->steps * gemm_w_step(o->cls) : 0;
@@ -423,7 +482,7 @@ static int blocked_run(struct blocked *o)
 	uint64_t macs = (uint64_t)o->out_n * o->out_h * o->out_w * o->cout * o->groups * o->k_len;
 	uint32_t items = (uint32_t)div_up(o->tiles, o->tiles_per_item) * o->splits;
 
-	if (!pool_reserve(o->x->e->pool, o->scratch_w + o->scratch_panel + 64))
+	if (!pool_reserve(o->x->e->pool, o->scratch_w + o->scratch_panel + o->scratch_image + 64))
 		return MICA_FAULT_BUS;
 	if (macs < 2 * ITEM_MIN_MACS)
 		run_here(blocked_item, o, items);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* CONV: its input widened once into an image with its padding around it, then the blocked product; no im2col if steps fall on taps. */
+/*
+ * CONV: its input widened into an image with its padding around it, by each item for itself where it can, then the blocked
+ * product; no im2col if steps fall on taps.
+ */
 #ifndef MICA_CONV_IMPL_H
 #define MICA_CONV_IMPL_H
 
@@ -33,29 +36,29 @@ static void pad_pixels(const struct conv *c, uint8_t *dst, size_t pixels)
 	}
 }
 
-static void image_row(const struct conv *c, uint32_t n, uint32_t row)
+/* Columns `from` up to `to` of a row of the image. */
+static void image_row(const struct conv *c, uint32_t n, uint32_t row, uint32_t from, uint32_t to, uint8_t *dst)
 {
 	const struct mica_pkt_conv *p = c->p;
 	size_t pixel = (size_t)p->in_c * gemm_a_elem(c->o.cls);
-	uint8_t *dst = c->o.image + ((size_t)n * c->rows + row) * c->columns * pixel;
-	int64_t y = row * c->row_step - p->pad_top, x = -(int64_t)p->pad_left;
+	int64_t y = row * c->row_step - p->pad_top, x = from * c->column_step - p->pad_left;
 	const uint8_t *src = c->o.x->lmem + p->src.addr + (uint64_t)n * p->src.stride[0] + (uint64_t)y * p->src.stride[1];
 	bool dense = c->column_step == 1 && p->src.stride[2] == p->in_c * mica_dtype_size(p->src.dtype);
 
 	if (y < 0 || y >= p->in_h) {
-		pad_pixels(c, dst, c->columns);
+		pad_pixels(c, dst, to - from);
 		return;
 	}
-	for (uint32_t i = 0; i < c->columns;) {
+	for (uint32_t i = from; i < to;) {
 		uint32_t run = 1;
 
 		if (x < 0 || x >= p->in_w) {
 			if (c->column_step == 1)
-				run = x < 0 && -x < c->columns - i ? (uint32_t)-x : c->columns - i;
+				run = x < 0 && -x < to - i ? (uint32_t)-x : to - i;
 			pad_pixels(c, dst, run);
 		} else {
 			if (dense)
-				run = p->in_w - x < c->columns - i ? (uint32_t)(p->in_w - x) : c->columns - i;
+				run = p->in_w - x < to - i ? (uint32_t)(p->in_w - x) : to - i;
 			gemm_widen_a(&c->wide_a, p->src.dtype, src + (uint64_t)x * p->src.stride[2], (size_t)run * p->in_c, dst);
 		}
 		i += run;
@@ -64,29 +67,37 @@ static void image_row(const struct conv *c, uint32_t n, uint32_t row)
 	}
 }
 
+/* Bytes from..to of the image: whole pixels, from within one row to within another. */
+static void fill_span(const struct blocked *o, uint64_t from, uint64_t to, uint8_t *dst)
+{
+	const struct conv *c = (const struct conv *)o;
+	size_t pixel = (size_t)c->p->in_c * gemm_a_elem(o->cls);
+	uint64_t row = from / pixel / c->columns, last = (to / pixel - 1) / c->columns;
+	uint32_t x = (uint32_t)(from / pixel % c->columns);
+
+	for (; row <= last && !exec_stopped(o->x); row++, x = 0) {
+		uint32_t end = row < last ? c->columns : (uint32_t)((to / pixel - 1) % c->columns + 1);
+
+		image_row(c, (uint32_t)(row / c->rows), (uint32_t)(row % c->rows), x, end, dst);
+		dst += (end - x) * pixel;
+	}
+}
+
 static void image_item(void *ctx, uint32_t item, unsigned thread)
 {
 	const struct conv *c = ctx;
-	uint64_t first = (uint64_t)item * c->strip, last = first + c->strip, total = (uint64_t)c->rows * c->p->n;
+	uint64_t row = c->columns * (size_t)c->p->in_c * gemm_a_elem(c->o.cls), first = (uint64_t)item * c->strip, total = (uint64_t)c->rows * c->p->n;
+	uint64_t last = first + c->strip < total ? first + c->strip : total;
 
 	(void)thread;
-	for (uint64_t i = first; i < last && i < total; i++) {
-		if (exec_stopped(c->o.x))
-			return;
-		image_row(c, (uint32_t)(i / c->rows), (uint32_t)(i % c->rows));
-	}
+	fill_span(&c->o, first * row, last * row, c->o.image + first * row);
 }
 
 static void fill_image(struct conv *c)
 {
-	uint64_t rows = (uint64_t)c->rows * c->p->n, bytes = rows * c->columns * c->p->in_c * gemm_a_elem(c->o.cls);
+	uint64_t rows = (uint64_t)c->rows * c->p->n;
 	unsigned threads = pool_threads(c->o.x->e->pool);
 
-	if (threads == 1 || bytes < 128 * 1024) {
-		c->strip = UINT32_MAX;
-		run_here(image_item, c, 1);
-		return;
-	}
 	c->strip = (uint32_t)div_up(rows, 4 * threads);
 	pool_run(c->o.x->e->pool, image_item, c, (uint32_t)div_up(rows, c->strip));
 }
@@ -169,6 +180,8 @@ static bool conv_taps(struct conv *c)
 	o->pixel_bytes = stride_w * pixel;
 	o->row_bytes = stride_h * row;
 	o->image_bytes = rows * row;
+	o->fill = fill_span;
+	o->reach = (p->kh - 1) * p->dil_h * row + ((p->kw - 1) * p->dil_w + 1) * pixel;
 	o->run_bytes = (joined ? p->kw : 1) * o->group_bytes;
 	o->run_cols = joined ? 1 : p->kw;
 	o->run_count = p->kh * o->run_cols;
@@ -184,12 +197,12 @@ static bool conv_taps(struct conv *c)
 static bool conv_memory(struct conv *c)
 {
 	struct blocked *o = &c->o;
-	size_t image = round_up(o->image_bytes * o->out_n + 64, 64);
+	size_t image = o->fill ? 0 : round_up(o->image_bytes * o->out_n + 64, 64);
 	uint8_t *mem = exec_shared(o->x, image + o->taps * sizeof(*o->tap));
 
 	if (!mem)
 		return false;
-	o->image = mem;
+	o->image = image ? mem : NULL;
 	o->tap = (size_t *)(mem + image);
 	for (uint32_t i = 0; i < o->taps; i++)
 		o->tap[i] = i / o->run_cols * o->run_row_step + i % o->run_cols * o->run_col_step;
@@ -202,6 +215,7 @@ static int exec_conv(struct exec *x, const union mica_pkt *pkt)
 	unsigned cin = p->in_c / p->groups, cout = p->out_c / p->groups;
 	const uint8_t *weights = exec_view(x, 0, p->weights, mica_pack_size(p->wdtype, p->groups, cout, p->kh, p->kw, cin));
 	const uint8_t *params = exec_view(x, 1, p->params, mica_params_size(p->groups, cout));
+	uint32_t filled[MICA_MAX_THREADS] = { 0 };
 	struct conv c = { .o.x = x, .p = p };
 
 	if (!weights || !params)
@@ -214,7 +228,9 @@ static int exec_conv(struct exec *x, const union mica_pkt *pkt)
 		return MICA_FAULT_BUS;
 	widen_init(&c.wide_a, p->src.dtype);
 	widen_init(&c.o.wide_w, p->wdtype);
-	fill_image(&c);
+	if (c.o.image)
+		fill_image(&c);
+	c.o.filled = filled;
 	return blocked_run(&c.o);
 }
 

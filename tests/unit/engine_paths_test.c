@@ -305,6 +305,47 @@ static void tiles_of_rows_give_the_whole(void **state)
 	free(tiles);
 }
 
+/* The same row by row: whatever part of the input an item widens, and where all of them share it because taps reach far. */
+static void large_images_give_what_their_rows_give(void **state)
+{
+	static const struct { uint8_t n, k, stride, dil; } shape[] = {
+		{ 2, 3, 1, 1 }, { 2, 1, 1, 1 }, { 1, 1, 2, 1 }, { 2, 5, 2, 1 }, { 1, 3, 1, 14 }, { 2, 3, 3, 9 },
+	};
+	uint8_t *whole = aligned_alloc(64, LMEM), *rows = aligned_alloc(64, LMEM);
+
+	(void)state;
+	for (unsigned i = 0; i < ROUNDS(10) * ARRAY_SIZE(shape); i++) {
+		size_t t = rnd() % ARRAY_SIZE(mac_types), s = i % ARRAY_SIZE(shape);
+		uint32_t hw = between(20, 30), cin = between(40, 96) / mica_dtype_size(mac_types[t].a), out = div_up(hw, shape[s].stride);
+		union mica_pkt p = conv_packet(false, mac_types[t].a, mac_types[t].w, hw, cin, between(1, 20), shape[s].k), q;
+
+		random_memory();
+		p.conv.n = shape[s].n;
+		p.conv.stride_h = p.conv.stride_w = shape[s].stride;
+		p.conv.dil_h = p.conv.dil_w = shape[s].dil;
+		p.conv.pad_top = p.conv.pad_left = (int16_t)(shape[s].k / 2 * shape[s].dil);
+		p.conv.out_h = p.conv.out_w = out;
+		p.conv.dst = random_view(DST, mac_types[t].a, out, out, p.conv.out_c);
+		must_be_legal(&p);
+		memcpy(rows, start, LMEM);
+		for (uint32_t y = 0; y < p.conv.n * out; y++) {
+			q = p;
+			q.conv.n = q.conv.out_h = 1;
+			q.conv.src.addr += y / out * p.conv.src.stride[0];
+			q.conv.dst.addr += y / out * p.conv.dst.stride[0] + y % out * p.conv.dst.stride[1];
+			q.conv.pad_top = (int16_t)(p.conv.pad_top - (int)(y % out * shape[s].stride));
+			exec_on(engines[0], &q, rows);
+		}
+		for (unsigned e = 0; e < engine_count; e++) {
+			memcpy(whole, start, LMEM);
+			exec_on(engines[e], &p, whole);
+			assert_memory_equal(whole, rows, LMEM);
+		}
+	}
+	free(whole);
+	free(rows);
+}
+
 /* Splits K by input channels is not possible with packed weights of the whole; by rows of the kernel it is. */
 static void splits_of_k_through_the_accumulators_give_the_whole(void **state)
 {
@@ -490,6 +531,7 @@ int main(void)
 		cmocka_unit_test(shapes_beyond_the_blocked_kernels_agree),
 		cmocka_unit_test(products_agree_on_every_type_and_layout),
 		cmocka_unit_test(tiles_of_rows_give_the_whole),
+		cmocka_unit_test(large_images_give_what_their_rows_give),
 		cmocka_unit_test(splits_of_k_through_the_accumulators_give_the_whole),
 		cmocka_unit_test(bf16_results_just_below_the_normal_range_become_zero),
 		cmocka_unit_test(elementwise_packets_agree),
