@@ -8,9 +8,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include "calibrate.h"
+#include "output.h"
 
 #define HEADER	"# mica calibration table "
 #define VERSION 1
@@ -273,37 +272,15 @@ static void put_table(FILE *f, const char *model, unsigned samples, const struct
 	}
 }
 
-/* Beside the destination first, so that nobody finds half a table. */
 int calib_table_write(const char *path, const char *model, unsigned samples,
 		      const struct calib_table *t, struct mica_err *err)
 {
-	struct stat st;
-	char *tmp;
-	FILE *f;
-	int error = 0;
+	struct sdk_text text;
+	int ret = sdk_text_open(&text);
 
-	if (!stat(path, &st) && !S_ISREG(st.st_mode))
-		return mica_err_set(err, MICA_ERR_FILE,
-				    "%s: is not a regular file and is not replaced; give another "
-				    "name (-o)",
-				    path);
-	if (asprintf(&tmp, "%s.%d.tmp", path, (int)getpid()) < 0)
-		return mica_err_set(err, MICA_ERR_MEMORY, "out of memory");
-	f = fopen(tmp, "wxe");
-	if (!f)
-		error = errno;
-	if (f) {
-		put_table(f, model, samples, t);
-		error = ferror(f) ? EIO : 0;
-		if (fclose(f) && !error)
-			error = errno;
-		if (!error && rename(tmp, path))
-			error = errno;
-		if (error)
-			unlink(tmp);
+	if (!ret) {
+		put_table(text.f, model, samples, t);
+		ret = sdk_text_save(&text, path);
 	}
-	free(tmp);
-	return error ? mica_err_set(err, MICA_ERR_FILE, "%s: cannot be written: %s", path,
-				    strerror(error))
-		     : 0;
+	return mica_err_output(err, ret);
 }

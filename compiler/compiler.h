@@ -26,6 +26,8 @@ enum mica_err_code {
 struct mica_err { enum mica_err_code code; char text[1024]; };
 /* Fills err (may be NULL) unless it is already set; returns -code so that callers can `return mica_err_set(...)`. */
 int mica_err_set(struct mica_err *err, enum mica_err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The same for what libsdk/output.h returned: 0, or -errno and libmica's text. */
+int mica_err_output(struct mica_err *err, int ret);
 
 enum mica_method { MICA_METHOD_MAX, MICA_METHOD_KL, MICA_METHOD_PERCENTILE, MICA_METHOD_MSE, MICA_METHOD_NONE };
 

@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: MIT
 /* The .mica file: header, metadata, constants; written to a temporary file beside it and renamed when it is on disk. */
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <zlib.h>
 #include "backend.h"
 #include "mica/model.h"
 #include "model.pb-c.h"
+#include "output.h"
 
 #ifndef MICA_VERSION
 #define MICA_VERSION "0"
@@ -308,28 +304,10 @@ static void fill(struct metadata *md, const struct mica_compile_options *o)
 
 /* ---- the file ---- */
 
-static int write_all(int fd, const void *data, size_t size)
-{
-	const uint8_t *p = data;
-
-	while (size) {
-		ssize_t n = write(fd, p, size < (1u << 30) ? size : 1u << 30);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n ? -errno : -EIO;
-		p += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
-static int write_parts(int fd, const struct mica_compiled *c, const uint8_t *meta, size_t meta_size)
+static int write_file(const struct mica_compiled *c, const char *path, const uint8_t *meta, size_t meta_size)
 {
 	static const uint8_t zero[MICA_PKT_ALIGN];
 	struct mica_model_header h = { .magic = MICA_MODEL_MAGIC, .version = c->state.hosts ? MICA_MODEL_VERSION : 1, .header_size = sizeof(h) };
-	int ret;
 
 	h.meta_size = meta_size;
 	h.blob_offset = (sizeof(h) + meta_size + MICA_PKT_ALIGN - 1) & ~(uint64_t)(MICA_PKT_ALIGN - 1);
@@ -337,89 +315,11 @@ static int write_parts(int fd, const struct mica_compiled *c, const uint8_t *met
 	h.meta_crc = (uint32_t)crc32_z(0, meta, meta_size);
 	h.blob_crc = (uint32_t)crc32_z(0, c->state.blob.data, c->state.blob.size);
 	h.header_crc = (uint32_t)crc32_z(0, (const Bytef *)&h, sizeof(h));
-	ret = write_all(fd, &h, sizeof(h));
-	if (!ret)
-		ret = write_all(fd, meta, meta_size);
-	if (!ret)
-		ret = write_all(fd, zero, h.blob_offset - sizeof(h) - meta_size);
-	if (!ret)
-		ret = write_all(fd, c->state.blob.data, c->state.blob.size);
-	return ret;
-}
-
-static void sync_directory(const char *path)
-{
-	char *dir = ir_strdup(path), *slash = strrchr(dir, '/');
-	int fd;
-
-	if (slash)
-		slash[slash == dir] = 0;
-	fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0) {
-		fsync(fd);	/* the file's contents are safe already; some file systems refuse this */
-		close(fd);
-	}
-	free(dir);
-}
-
-static int cannot_write(struct mica_err *err, const char *path, int error)
-{
-	if (error == ENOSPC || error == EDQUOT)
-		return mica_err_set(err, MICA_ERR_FILE, "%s: cannot be written: %s; free some space or choose another place (-o)",
-				    path, strerror(error));
-	return mica_err_set(err, MICA_ERR_FILE, "%s: cannot be written: %s", path, strerror(error));
-}
-
-/* A new file beside `path`, with the rights that the user's umask gives. */
-static int create_beside(const char *path, char *tmp, size_t n)
-{
-	static _Atomic unsigned serial;
-	int fd;
-
-	do {
-		snprintf(tmp, n, "%s.%d-%u.tmp", path, (int)getpid(), serial++);
-		fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	} while (fd < 0 && errno == EEXIST);
-	return fd;
-}
-
-/* Signals that would end the program wait while it writes, so that no temporary file stays behind. */
-static int write_file(const struct mica_compiled *c, const char *path, const uint8_t *meta, size_t meta_size)
-{
-	size_t n = strlen(path) + 40;
-	char *tmp = ir_alloc(n, 1);
-	struct stat st;
-	sigset_t all, before;
-	int fd, ret;
-
-	if (!stat(path, &st) && !S_ISREG(st.st_mode)) {	/* the rename would replace a device node or pipe for everybody */
-		free(tmp);
-		return mica_err_set(c->g->err, MICA_ERR_FILE, "%s: is not a regular file and is not replaced; give another name (-o)", path);
-	}
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	fd = create_beside(path, tmp, n);
-	if (fd < 0) {
-		ret = cannot_write(c->g->err, path, errno);
-		goto out;
-	}
-	ret = write_parts(fd, c, meta, meta_size);
-	if (!ret && fsync(fd))
-		ret = -errno;
-	if (close(fd) && !ret)
-		ret = -errno;
-	if (!ret && rename(tmp, path))
-		ret = -errno;
-	if (ret) {
-		unlink(tmp);
-		ret = cannot_write(c->g->err, path, -ret);
-	} else {
-		sync_directory(path);
-	}
-out:
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	free(tmp);
-	return ret;
+	const struct sdk_part parts[] = {
+		{ &h, sizeof(h) }, { meta, meta_size }, { zero, h.blob_offset - sizeof(h) - meta_size },
+		{ c->state.blob.data, c->state.blob.size },
+	};
+	return mica_err_output(c->g->err, sdk_output_save(path, parts, sizeof(parts) / sizeof(parts[0]), true));
 }
 
 int be_write(const struct mica_compiled *c, const struct mica_compile_options *o, const char *path)

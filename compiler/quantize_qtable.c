@@ -78,13 +78,20 @@ static int read_qtable(struct ir_graph *g, const struct mica_compile_options *o)
 	unsigned line = 0;
 	char *text = NULL;
 	size_t cap = 0;
+	ssize_t n;
 	int r = 0;
 
 	if (!f)
 		return mica_err_set(g->err, MICA_ERR_FILE, "%s: cannot be opened: %s", o->qtable,
 				    strerror(errno));
-	while (!r && getline(&text, &cap, f) >= 0)
-		r = parse_line(g, o, ++line, text);
+	while (!r && (n = getline(&text, &cap, f)) >= 0) {
+		line++;
+		r = memchr(text, 0, (size_t)n) ?
+			mica_err_set(g->err, MICA_ERR_CORRUPT, "%s:%u: is not a text of lines \"operator-name FORMAT\"", o->qtable, line) :
+			parse_line(g, o, line, text);
+	}
+	if (!r && ferror(f))
+		r = mica_err_set(g->err, MICA_ERR_FILE, "%s: cannot be read: %s", o->qtable, strerror(errno));
 	free(text);
 	fclose(f);
 	return r;

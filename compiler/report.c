@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* --report=FILE.json or FILE.html: layers with their cost, formats and places, and the memory plan against its bounds. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "backend.h"
 #include "cost.h"
+#include "output.h"
 
 struct report {
 	const struct mica_compiled *c;
@@ -328,26 +328,22 @@ int be_report(const struct mica_compiled *c, const struct mica_compile_options *
 {
 	struct report r = { .c = c, .o = o };
 	const char *dot = strrchr(o->report, '.');
+	struct sdk_text text;
 	int ret;
 
 	r.layer = ir_alloc(c->state.steps, sizeof(*r.layer));
 	ret = be_cycles(c, &r.stats, r.layer);
 	if (ret)
 		goto out;
-	r.f = fopen(o->report, "w");
-	if (!r.f) {
-		ret = mica_err_set(c->g->err, MICA_ERR_FILE, "%s: cannot be written: %s", o->report, strerror(errno));
+	ret = mica_err_output(c->g->err, sdk_text_open(&text));
+	if (ret)
 		goto out;
-	}
+	r.f = text.f;
 	if (dot && (!strcmp(dot, ".html") || !strcmp(dot, ".htm")))
 		write_html(&r);
 	else
 		write_json(&r);
-	ret = ferror(r.f) ? EIO : 0;
-	if (fclose(r.f) && !ret)
-		ret = errno;
-	if (ret)
-		ret = mica_err_set(c->g->err, MICA_ERR_FILE, "%s: cannot be written: %s", o->report, strerror(ret));
+	ret = mica_err_output(c->g->err, sdk_text_save(&text, o->report));
 out:
 	free(r.layer);
 	return ret;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* Whole files in, whole files out. */
+/* Whole files into memory. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -94,72 +93,4 @@ void sdk_file_free(struct sdk_file *f)
 {
 	sdk_pages_free(f->data, f->mapped);
 	*f = (struct sdk_file){ 0 };
-}
-
-static int write_parts(int fd, const struct sdk_part *parts, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++) {
-		size_t done = 0;
-
-		while (done < parts[i].size) {
-			ssize_t n = write(fd, (const char *)parts[i].data + done, parts[i].size - done);
-
-			if (n < 0 && errno == EINTR)
-				continue;
-			if (n <= 0)
-				return n ? -errno : -ENOSPC;
-			done += n;
-		}
-	}
-	return 0;
-}
-
-/* A new file beside `path`, with the rights that the user's umask gives. */
-static int create_beside(const char *path, char *tmp, size_t n)
-{
-	static _Atomic unsigned serial;
-	int fd;
-
-	do {
-		snprintf(tmp, n, "%s.%d-%u.tmp", path, (int)getpid(), serial++);
-		fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	} while (fd < 0 && errno == EEXIST);
-	return fd;
-}
-
-/* Signals that would end the program wait while it writes, so that no temporary file stays behind. */
-int sdk_file_save(const char *path, const struct sdk_part *parts, unsigned count)
-{
-	size_t len = strlen(path) + 40;
-	char *tmp = malloc(len);
-	struct stat st;
-	sigset_t all, before;
-	int fd, ret;
-
-	if (!tmp)
-		return sdk_nomem("a file name");
-	if (!stat(path, &st) && !S_ISREG(st.st_mode)) {	/* the rename would replace a device node or pipe for everybody */
-		free(tmp);
-		return sdk_err(S_ISDIR(st.st_mode) ? EISDIR : EACCES, "%s: is not a regular file and is not replaced; give another name", path);
-	}
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	fd = create_beside(path, tmp, len);
-	if (fd < 0) {
-		ret = sdk_err(errno, "%s: cannot create: %s", path, strerror(errno));
-		goto out_free;
-	}
-	ret = write_parts(fd, parts, count);
-	if (close(fd) && !ret)
-		ret = -errno;
-	if (!ret && rename(tmp, path))
-		ret = -errno;
-	if (ret) {
-		sdk_err(-ret, "%s: cannot write: %s", path, strerror(-ret));
-		unlink(tmp);
-	}
-out_free:
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	free(tmp);
-	return ret;
 }

@@ -181,7 +181,7 @@ int mica_image_save_png(const char *path, const struct mica_image *img)
 		return sdk_nomem(path);
 	if (png_image_write_to_memory(&png, mem, &size, 0, img->data, 0, NULL)) {
 		part = (struct sdk_part){ mem, size };
-		ret = sdk_file_save(path, &part, 1);
+		ret = sdk_output_save(path, &part, 1, false);
 	} else {
 		ret = sdk_err(EIO, "%s: cannot make a PNG: %s", path, png.message);
 	}

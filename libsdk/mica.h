@@ -313,6 +313,8 @@ int mica_sidecar_parse(const char *text, struct mica_sidecar **out);
 void mica_sidecar_free(struct mica_sidecar *sc);
 /* The name of the described input, or NULL: the model's only one. */
 const char *mica_sidecar_input(const struct mica_sidecar *sc);
+/* Whether the model, whose inputs have these names, has it: 0 or -EINVAL with a text that names the line and the inputs. */
+int mica_sidecar_check_input(const struct mica_sidecar *sc, const char *const *names, unsigned count);
 const char *mica_sidecar_decode(const struct mica_sidecar *sc);		/* "none", "classes" or "nanodet" */
 unsigned mica_sidecar_label_count(const struct mica_sidecar *sc);
 const char *mica_sidecar_label(const struct mica_sidecar *sc, unsigned index);	/* "class 7" style text when unknown */

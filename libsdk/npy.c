@@ -180,7 +180,7 @@ int mica_npy_save(const char *path, const struct mica_array *a)
 	head[8] = (total - 10) & 0xff;
 	head[9] = (total - 10) >> 8;
 	parts[0].size = total;
-	return sdk_file_save(path, parts, 2);
+	return sdk_output_save(path, parts, 2, false);
 }
 
 int mica_bin_load(const char *path, struct mica_array *out)

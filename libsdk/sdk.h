@@ -10,6 +10,7 @@
 #include "host.h"
 #include "mica.h"
 #include "model.pb-c.h"
+#include "output.h"
 
 /* ---- errors (error.c) ---- */
 
@@ -24,9 +25,6 @@ struct sdk_file { uint8_t *data; size_t size; size_t mapped; };
 int sdk_file_load(const char *path, size_t limit, struct sdk_file *f);
 int sdk_file_copy(const void *data, size_t size, struct sdk_file *f);
 void sdk_file_free(struct sdk_file *f);
-/* Parts one after another into PATH by way of a temporary file. */
-struct sdk_part { const void *data; size_t size; };
-int sdk_file_save(const char *path, const struct sdk_part *parts, unsigned count);
 /* Zeroed anonymous pages. */
 void *sdk_pages(size_t size);
 void sdk_pages_free(void *p, size_t size);

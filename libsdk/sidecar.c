@@ -140,6 +140,7 @@ static int names(const struct line *l, struct name_list *out)
 static int set_input(struct mica_sidecar *sc, const struct line *l)
 {
 	free(sc->input);
+	sc->input_line = l->number;
 	sc->input = strdup(l->value);
 	return sc->input ? 0 : sdk_nomem("the sidecar");
 }
@@ -336,6 +337,22 @@ void mica_sidecar_free(struct mica_sidecar *sc)
 const char *mica_sidecar_input(const struct mica_sidecar *sc)
 {
 	return sc->input;
+}
+
+int mica_sidecar_check_input(const struct mica_sidecar *sc, const char *const *names, unsigned count)
+{
+	char known[256] = "";
+	size_t n = 0;
+
+	for (unsigned i = 0; i < count && n < sizeof(known); i++) {
+		if (!sc->input || !strcmp(sc->input, names[i]))
+			return 0;
+		n += snprintf(known + n, sizeof(known) - n, "%s'%s'", i ? ", " : "", names[i]);
+	}
+	if (n >= sizeof(known))
+		strcpy(known + sizeof(known) - 4, "...");
+	return sc->input ? sdk_err(EINVAL, "sidecar line %u: input = %s: the model has no such input; it has %s", sc->input_line, sc->input,
+				   count ? known : "none") : 0;
 }
 
 const char *mica_sidecar_decode(const struct mica_sidecar *sc)

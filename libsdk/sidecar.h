@@ -16,6 +16,7 @@ struct name_list { char **item; unsigned count; };
 
 struct mica_sidecar {
 	char *input;
+	unsigned input_line;
 	enum sidecar_layout layout;
 	enum sidecar_channels channels;
 	enum sidecar_resize resize;

@@ -112,6 +112,8 @@ struct cli_sidecar {
 };
 /* The whole text (to be freed): `base`, or --sidecar's, then the lines from options. */
 int cli_sidecar_text(const struct cli_sidecar *s, const char *base, char **text);
+/* The same for a compiled model, parsed and checked against its inputs. NULL when there is none. */
+int cli_sidecar_load(const struct cli_sidecar *s, const struct mica_model *m, struct mica_sidecar **out);
 /* The same for an ONNX model: the base is MODEL.sidecar beside it, if there is one. Checked, so that mistakes show early. */
 int cli_sidecar_beside(const struct cli_sidecar *s, const char *onnx, char **text);
 /* Reads a text file; NUL-terminated, to be freed. */

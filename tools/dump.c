@@ -146,6 +146,23 @@ static void dump_host_costs(const struct mica_model *m, unsigned phase)
 	}
 }
 
+static bool has_job(const struct mica_model *m, unsigned phase, unsigned cores)
+{
+	const void *commands;
+	size_t size = 0;
+
+	for (unsigned core = 0; core < cores && !size; core++)
+		mica_model_phase_stream(m, phase, core, &commands, &size);
+	return size;
+}
+
+static void dump_phase(const struct mica_model *m, unsigned phase, unsigned cores)
+{
+	bool host = mica_model_phase_host_steps(m, phase);
+
+	printf("phase %u: %s\n", phase, has_job(m, phase, cores) ? host ? "a job, then on the host" : "a job" : "on the host");
+}
+
 static int dump_layers(const struct mica_model *m, const struct mica_model_info *info)
 {
 	printf("%s: %s, %u cores, %u layers, %.1f MMAC\n", info->name, info->format, info->cores, info->layers, info->macs / 1e6);
@@ -157,7 +174,7 @@ static int dump_layers(const struct mica_model *m, const struct mica_model_info 
 	}
 	for (unsigned k = 0; k < info->phases; k++) {
 		if (info->host_steps)
-			printf("phase %u: a job%s\n", k, mica_model_phase_host_steps(m, k) ? ", then on the host" : "");
+			dump_phase(m, k, info->cores);
 		dump_host_costs(m, k);
 	}
 	return 0;

@@ -128,6 +128,18 @@ static unsigned label_of(const struct data_set *set, unsigned i)
 	return set->file_label ? set->file_label[i] : ((const uint8_t *)set->labels.data)[i];
 }
 
+/* A label that the model cannot answer with would only lower the figure: the wrong file, or the wrong model. */
+static int check_labels(const struct eval *e, const struct eval_args *a)
+{
+	size_t classes = mica_model_output(e->model, 0)->elements;
+
+	for (unsigned i = 0; i < e->set.count; i++)
+		if (label_of(&e->set, i) >= classes)
+			return cli_fail(MICA_ERR_SHAPE, "%s: image %u is of class %u, the model has the classes 0 to %zu",
+					a->data ? a->data : a->labels, i, label_of(&e->set, i), classes - 1);
+	return 0;
+}
+
 static void close_set(struct data_set *set)
 {
 	mica_array_free(&set->images);
@@ -244,9 +256,7 @@ static int work(struct eval *e, unsigned threads)
 
 static int open_all(struct eval *e, struct eval_args *a, unsigned *threads)
 {
-	struct mica_model_info info;
 	struct mica_device_info dev;
-	char *text = NULL;
 	int ret;
 
 	*threads = a->dev.threads ? a->dev.threads : 1;
@@ -259,18 +269,12 @@ static int open_all(struct eval *e, struct eval_args *a, unsigned *threads)
 	mica_device_get_info(e->dev, &dev);
 	if (dev.backend == MICA_BACKEND_DEVICE && *threads == 1)
 		*threads = 2;		/* one prepares while the other's job runs */
-	mica_model_get_info(e->model, &info);
 	if (mica_model_input_count(e->model) != 1 || mica_model_output_count(e->model) != 1)
 		return cli_fail(MICA_ERR_SHAPE, "%s: has %u inputs and %u outputs; eval is for classifiers with one of each", a->model,
 				mica_model_input_count(e->model), mica_model_output_count(e->model));
-	ret = cli_sidecar_text(&a->sidecar, info.sidecar, &text);
-	if (!ret && !text)
+	ret = cli_sidecar_load(&a->sidecar, e->model, &e->sidecar);
+	if (!ret && !e->sidecar)
 		ret = cli_fail(MICA_ERR_USAGE, "%s: has no sidecar that says how images become inputs; give --sidecar=FILE", a->model);
-	if (!ret) {
-		ret = mica_sidecar_parse(text, &e->sidecar);
-		ret = ret ? cli_sdk(ret) : 0;
-	}
-	free(text);
 	if (!ret)
 		ret = a->data ? open_folders(a, e->sidecar, &e->set) : open_idx(a, &e->set);
 	return ret;
@@ -321,7 +325,9 @@ static int evaluate(struct eval *e, struct eval_args *a)
 	e->prediction = calloc(e->set.count, sizeof(*e->prediction));
 	if (!e->prediction || !e->set.count)
 		return cli_fail(MICA_ERR_FILE, "there are no images");
-	ret = work(e, threads);
+	ret = check_labels(e, a);
+	if (!ret)
+		ret = work(e, threads);
 	if (!ret && a->predictions)
 		ret = save_predictions(e, a->predictions);
 	return ret ? ret : print_result(e, a);

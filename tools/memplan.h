@@ -21,11 +21,6 @@ struct memplan {
 int memplan_read(const char *path, struct memplan *m);
 void memplan_free(struct memplan *m);
 
-/* A regular file appears complete, by a rename, or not at all; a device or pipe is written to. */
-struct memplan_out { FILE *f; char *tmp; };
-int memplan_open(const char *path, struct memplan_out *o);
-int memplan_close(const char *path, struct memplan_out *o);
-
 int memplan_write_csv(const char *path, const struct memplan *m);
 int memplan_write_svg(const char *path, const struct memplan *m, const struct plan_result *r, uint64_t capacity);
 

@@ -1,53 +1,15 @@
 // SPDX-License-Identifier: MIT
 /* mica memplan: writes plans as CSV and as a picture. */
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include "cli.h"
 #include "memplan.h"
+#include "output.h"
 
-int memplan_open(const char *path, struct memplan_out *o)
+static int finish(struct sdk_text *t, const char *path)
 {
-	struct stat st;
-
-	*o = (struct memplan_out){ 0 };
-	/* What is no regular file must not be replaced by one. */
-	if (!lstat(path, &st) && !S_ISREG(st.st_mode))
-		o->f = fopen(path, "w");
-	else if (asprintf(&o->tmp, "%s.tmp%ld", path, (long)getpid()) < 0)
-		return cli_fail(MICA_ERR_MEMORY, "out of memory");
-	else
-		o->f = fopen(o->tmp, "w");
-	if (o->f)
-		return 0;
-	cli_fail((enum mica_err_code)MEMPLAN_OUTPUT, "%s: %s", path, strerror(errno));
-	free(o->tmp);
-	return MEMPLAN_OUTPUT;
-}
-
-int memplan_close(const char *path, struct memplan_out *o)
-{
-	bool bad = fflush(o->f) || ferror(o->f);
-	int why = errno;
-
-	if (fclose(o->f) && !bad) {
-		bad = true;
-		why = errno;
-	}
-	if (!bad && o->tmp && rename(o->tmp, path)) {
-		bad = true;
-		why = errno;
-	}
-	if (bad) {
-		cli_fail((enum mica_err_code)MEMPLAN_OUTPUT, "%s: %s", path, strerror(why));
-		if (o->tmp)
-			remove(o->tmp);
-	}
-	free(o->tmp);
-	return bad ? MEMPLAN_OUTPUT : 0;
+	return sdk_text_save(t, path) ? cli_fail((enum mica_err_code)MEMPLAN_OUTPUT, "%s", mica_error_text()) : 0;
 }
 
 /* ---- CSV ---- */
@@ -68,11 +30,10 @@ static void csv_text(FILE *f, const char *text)
 
 int memplan_write_csv(const char *path, const struct memplan *m)
 {
-	struct memplan_out o;
-	int ret = memplan_open(path, &o);
+	struct sdk_text o;
 
-	if (ret)
-		return ret;
+	if (sdk_text_open(&o))
+		return cli_fail(MICA_ERR_MEMORY, "out of memory");
 	fprintf(o.f, "id,lower,upper,size%s%s%s,offset\n", m->has_alignment ? ",alignment" : "", m->has_fixed ? ",fixed" : "",
 		m->has_alias ? ",alias" : "");
 	for (size_t i = 0; i < m->count; i++) {
@@ -93,7 +54,7 @@ int memplan_write_csv(const char *path, const struct memplan *m)
 			csv_text(o.f, m->group[b->alias - 1]);
 		fprintf(o.f, ",%llu\n", (unsigned long long)b->offset);
 	}
-	return memplan_close(path, &o);
+	return finish(&o, path);
 }
 
 /* ---- SVG: time goes to the right, addresses go up ---- */
@@ -226,11 +187,10 @@ static void svg_buffer(const struct picture *p, const struct memplan *m, size_t 
 int memplan_write_svg(const char *path, const struct memplan *m, const struct plan_result *r, uint64_t capacity)
 {
 	struct picture p = { .from = UINT64_MAX, .top = r->peak > capacity ? r->peak : capacity };
-	struct memplan_out o;
-	int ret = memplan_open(path, &o);
+	struct sdk_text o;
 
-	if (ret)
-		return ret;
+	if (sdk_text_open(&o))
+		return cli_fail(MICA_ERR_MEMORY, "out of memory");
 	for (size_t i = 0; i < m->count; i++) {
 		p.from = m->row[i].lower < p.from ? m->row[i].lower : p.from;
 		p.end = m->row[i].upper > p.end ? m->row[i].upper : p.end;
@@ -246,5 +206,5 @@ int memplan_write_svg(const char *path, const struct memplan *m, const struct pl
 		svg_buffer(&p, m, i);
 	svg_results(&p, r, capacity);
 	fputs("</svg>\n", o.f);
-	return memplan_close(path, &o);
+	return finish(&o, path);
 }

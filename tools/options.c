@@ -105,33 +105,81 @@ int cli_sidecar_text(const struct cli_sidecar *s, const char *base, char **text)
 	return ret;
 }
 
-/* MODEL.sidecar beside MODEL.onnx. */
+/* Prints the error of a sidecar that came from `file`, or from options and the model alone (NULL). */
+static int sidecar_error(const char *file)
+{
+	return file ? cli_fail(MICA_ERR_USAGE, "%s: %s", file, mica_error_text()) : cli_fail(MICA_ERR_USAGE, "%s", mica_error_text());
+}
+
+int cli_sidecar_load(const struct cli_sidecar *s, const struct mica_model *m, struct mica_sidecar **out)
+{
+	const char *names[64];
+	unsigned n = mica_model_input_count(m);
+	struct mica_model_info info;
+	char *text;
+	int ret;
+
+	*out = NULL;
+	mica_model_get_info(m, &info);
+	ret = cli_sidecar_text(s, info.sidecar, &text);
+	if (ret || !text)
+		return ret;
+	ret = mica_sidecar_parse(text, out);
+	for (unsigned i = 0; i < n && i < CLI_COUNT(names); i++)
+		names[i] = mica_model_input(m, i)->name;
+	if (!ret && n <= CLI_COUNT(names))
+		ret = mica_sidecar_check_input(*out, names, n);
+	free(text);
+	return ret ? sidecar_error(s->file) : 0;
+}
+
+/* The sidecar's input against those of the model; a model that cannot be read is somebody else's error. */
+static int check_input(const struct mica_sidecar *sc, const char *onnx, const char *file)
+{
+	struct mica_onnx_ports ports;
+	struct mica_err err = { 0 };
+	const char **names;
+	int ret = 0;
+
+	if (!mica_sidecar_input(sc) || mica_onnx_ports_read(onnx, &ports, &err))
+		return 0;
+	names = calloc(ports.ins + 1, sizeof(*names));
+	for (unsigned i = 0; names && i < ports.ins; i++)
+		names[i] = ports.in[i].name;
+	if (names && mica_sidecar_check_input(sc, names, ports.ins))
+		ret = sidecar_error(file);
+	free(names);
+	mica_onnx_ports_free(&ports);
+	return ret;
+}
+
+/* MODEL.sidecar beside MODEL.onnx, if there is one. */
 static char *beside(const char *onnx)
 {
 	int n = strlen(onnx) - (path_ends(onnx, ".onnx") ? 5 : 0);
 	char *path;
 
-	return asprintf(&path, "%.*s.sidecar", n, onnx) < 0 ? NULL : path;
+	if (asprintf(&path, "%.*s.sidecar", n, onnx) < 0)
+		return NULL;
+	if (!access(path, F_OK))
+		return path;
+	free(path);
+	return NULL;
 }
 
 int cli_sidecar_beside(const struct cli_sidecar *s, const char *onnx, char **text)
 {
-	char *path = beside(onnx), *base = NULL;
-	struct mica_sidecar *sc;
-	int ret = 0;
+	char *path = s->file ? NULL : beside(onnx), *base = NULL;
+	const char *file = s->file ? s->file : path;
+	struct mica_sidecar *sc = NULL;
+	int ret = path ? cli_read_text(path, &base) : 0;
 
 	*text = NULL;
-	if (!path)
-		return cli_fail(MICA_ERR_MEMORY, "out of memory");
-	if (!s->file && !access(path, F_OK))
-		ret = cli_read_text(path, &base);
 	if (!ret)
 		ret = cli_sidecar_text(s, base, text);
-	if (!ret && *text) {
-		ret = mica_sidecar_parse(*text, &sc);
-		ret = ret ? cli_fail(MICA_ERR_USAGE, "%s: %s", s->file ? s->file : path, mica_error_text()) : 0;
-		mica_sidecar_free(sc);
-	}
+	if (!ret && *text)
+		ret = mica_sidecar_parse(*text, &sc) ? sidecar_error(file) : check_input(sc, onnx, file);
+	mica_sidecar_free(sc);
 	free(path);
 	free(base);
 	return ret;

@@ -163,7 +163,6 @@ static int set_inputs(struct run *r, const struct run_args *a)
 static int open_all(struct run *r, const struct run_args *a)
 {
 	struct mica_model_info info;
-	char *text;
 	int ret = mica_device_open(&a->dev, &r->dev);
 
 	if (!ret)
@@ -176,13 +175,7 @@ static int open_all(struct run *r, const struct run_args *a)
 	mica_model_get_info(r->model, &info);
 	r->macs = info.macs;
 	r->cores = info.cores;
-	ret = cli_sidecar_text(&a->sidecar, info.sidecar, &text);
-	if (!ret && text) {
-		ret = mica_sidecar_parse(text, &r->sidecar);
-		ret = ret ? cli_sdk(ret) : 0;
-	}
-	free(text);
-	return ret;
+	return cli_sidecar_load(&a->sidecar, r->model, &r->sidecar);
 }
 
 static int infer(struct run *r, const struct run_args *a)

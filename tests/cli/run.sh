@@ -140,6 +140,9 @@ expect "input of another kind" 2 "ends in .npy, .bin, .jpg or .png" "$MICA" run 
 expect "--raw without --output" 2 "needs --output" "$MICA" run "$mica" --raw --input="$work/x.npy"
 expect "bad sidecar key" 2 "unknown key 'foo'" "$MICA" run "$mica" --backend=cpu --input="$work/x.npy" --sidecar=<(echo 'foo = 1')
 expect "bad sidecar option" 2 "rgb, bgr or gray" "$MICA" compile $model -o "$work/a.mica" --channels=cmyk
+echo "input = nosuch" >"$work/nosuch.sidecar"
+expect "sidecar for an input that is not there: compile" 2 "nosuch.sidecar: sidecar line 1: input = nosuch: .*it has 'input'" "$MICA" compile $model -o "$work/a.mica" --sidecar="$work/nosuch.sidecar"
+expect "sidecar for an input that is not there: run" 2 "nosuch.sidecar: sidecar line 1: input = nosuch: .*it has 'input'" "$MICA" run "$mica" --backend=cpu --input="$work/x.npy" --sidecar="$work/nosuch.sidecar"
 expect "eval without data" 2 "--images=FILE.idx and --labels" "$MICA" eval "$mica"
 expect "bench --depth without --null-jobs" 2 "goes with --null-jobs" "$MICA" bench "$mica" --depth=2
 expect "bench of a .mica with --format" 2 "compiled already" "$MICA" bench "$mica" --format=int8
@@ -153,6 +156,14 @@ expect "missing input file" 3 "nothing.npy" "$MICA" run "$mica" --backend=cpu --
 expect "folder as a model" 3 "is a folder" "$MICA" run "$work" --input="$work/x.npy" --backend=cpu
 expect "output into nowhere" 3 "cannot" "$MICA" compile $model -o "$work/no/such/folder/a.mica" --calib="$calib"
 expect "no room for the output" 3 "a.mica: cannot be written: File too large" bash -c "trap '' XFSZ; ulimit -f 100; exec '$MICA' compile $model -o '$work/a.mica' --calib='$calib'"
+ln -s /dev/full "$work/full.html"
+expect "no room for the report" 3 "full.html: cannot be written: No space left on device; free some space" "$MICA" compile $model -o "$work/a.mica" --calib="$calib" --report="$work/full.html"
+expect "no room for a table" 3 "a.table: cannot be written: File too large" bash -c "trap '' XFSZ; ulimit -f 1; exec '$MICA' calibrate $model --calib='$calib' -o '$work/a.table'"
+check "nothing of it is left" bash -c "! ls '$work' | grep -q 'a.table'"
+ln -s real.table "$work/link.table"
+echo old >"$work/real.table"
+check "a link's target is replaced" "$MICA" calibrate $model --calib="$calib" -o "$work/link.table"
+check "and not the link" bash -c "test -L '$work/link.table' && grep -q 'mica calibration table' '$work/real.table'"
 mkfifo "$work/pipe.mica"
 expect "an output that is no regular file stays" 3 "not a regular file" "$MICA" compile $model -o "$work/pipe.mica" --calib="$calib"
 check "it is still a pipe" test -p "$work/pipe.mica"
@@ -196,6 +207,16 @@ head -c 20000 models/photos/chelsea.jpg >"$work/cut.jpg"
 expect "truncated .jpg" 4 "truncated JPEG" "$MICA" run "$mica" --backend=cpu --input="$work/cut.jpg"
 echo hello >"$work/text.png"
 expect "text as .png" 4 "neither a JPEG nor a PNG" "$MICA" run "$mica" --backend=cpu --input="$work/text.png"
+python3 - "$work" <<'PY'
+import sys, struct
+open(sys.argv[1] + "/images.idx", "wb").write(struct.pack(">HBBIII", 0, 8, 3, 2, 28, 28) + bytes(2 * 784))
+open(sys.argv[1] + "/labels.idx", "wb").write(struct.pack(">HBBI", 0, 8, 1, 2) + b"\x09\x0a")
+PY
+expect "labels beyond the classes" 7 "labels.idx: image 1 is of class 10, the model has the classes 0 to 9" "$MICA" eval "$mica" --backend=cpu --images="$work/images.idx" --labels="$work/labels.idx"
+check "those within are counted" "$MICA" eval "$mica" --backend=cpu --images="$work/images.idx" --labels="$work/labels.idx" --limit=1
+printf 'conv\0 f32\n' >"$work/nul.qtable"
+expect "NUL in a qtable" 4 "nul.qtable:1: is not a text" "$MICA" compile $model -o "$work/a.mica" --calib="$calib" --qtable="$work/nul.qtable"
+expect "NUL in a calibration table" 4 "nul.qtable:1: is not a text" "$MICA" compile $model -o "$work/a.mica" --calib-table="$work/nul.qtable"
 expect "damaged IDX" 4 "not an IDX" "$MICA" eval "$mica" --backend=cpu --images="$work/text.png" --labels="$work/text.png"
 
 # ---- version: 5, support: 6, shape: 7 ----

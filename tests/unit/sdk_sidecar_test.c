@@ -41,6 +41,20 @@ static void the_last_line_wins(void **state)
 	mica_sidecar_free(sc);
 }
 
+static void an_input_that_the_model_lacks_is_named_with_its_line(void **state)
+{
+	static const char *const names[] = { "a", "images" };
+	struct mica_sidecar *sc = parse("decode = none\ninput = b"), *none = parse("");
+
+	(void)state;
+	assert_int_equal(mica_sidecar_check_input(sc, names, 2), -EINVAL);
+	assert_non_null(strstr(mica_error_text(), "line 2: input = b: the model has no such input; it has 'a', 'images'"));
+	assert_int_equal(mica_sidecar_check_input(sc, (const char *const[]){ "a", "b" }, 2), 0);
+	assert_int_equal(mica_sidecar_check_input(none, names, 2), 0);
+	mica_sidecar_free(sc);
+	mica_sidecar_free(none);
+}
+
 static void mistakes_name_line_and_remedy(void **state)
 {
 	static const struct { const char *text, *says; } cases[] = {
@@ -224,6 +238,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_empty_sidecar_has_defaults),
 		cmocka_unit_test(the_last_line_wins),
+		cmocka_unit_test(an_input_that_the_model_lacks_is_named_with_its_line),
 		cmocka_unit_test(mistakes_name_line_and_remedy),
 		cmocka_unit_test(bgr_nchw_is_normalized_per_channel),
 		cmocka_unit_test(rgb_nhwc_keeps_the_order),
