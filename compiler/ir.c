@@ -275,7 +275,7 @@ static const struct {
 } ext_types[] = {
 	{ IR_I64, 8, "i64" }, { IR_F64, 8, "f64" }, { IR_BOOL, 1, "bool" },
 	{ IR_F16, 2, "f16" }, { IR_I16, 2, "i16" }, { IR_U16, 2, "u16" },
-	{ IR_U32, 4, "u32" }, { IR_U64, 8, "u64" }, { IR_STRING, 1, "string" },
+	{ IR_U32, 4, "u32" }, { IR_U64, 8, "u64" }, { IR_STRING, 1, "string" }, { IR_SEQUENCE, 1, "sequence" },
 };
 
 size_t ir_dtype_size(int dtype)

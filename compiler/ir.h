@@ -17,7 +17,8 @@
 #define IR_MAX_RANK 8
 
 /* Types of values: enum mica_dtype, and these that must be folded away before the backend. */
-enum ir_dtype_ext { IR_I64 = 32, IR_F64 = 33, IR_BOOL = 34, IR_F16 = 35, IR_I16 = 36, IR_U16 = 37, IR_U32 = 38, IR_U64 = 39, IR_STRING = 40 };
+enum ir_dtype_ext { IR_I64 = 32, IR_F64 = 33, IR_BOOL = 34, IR_F16 = 35, IR_I16 = 36, IR_U16 = 37, IR_U32 = 38, IR_U64 = 39, IR_STRING = 40,
+	IR_SEQUENCE = 41 /* onnx_sequence.c: gone after shape inference */ };
 
 #define IR_KINDS(K) \
 	K(ONNX, onnx)			/* an operator as imported, not yet rewritten; `onnx` names it. Gone after `canonicalize` */ \

@@ -22,5 +22,14 @@ bool onnx_is_control(const struct ir_op *op);
  * Replaces op by what it stands for, or by one step of it; *next is the operator with which inference goes on. 0 or -code.
  */
 int onnx_control(struct ir_graph *g, struct ir_op *op, struct ir_op **next);
+/* A new operator of ONNX's kind with one result and the name of `like`. */
+struct ir_op *onnx_control_op(struct ir_graph *g, const char *type, const struct ir_op *like, struct ir_op *before, struct ir_value *const *in,
+			      unsigned ins);
+#define ONNX_STACK "mica:Stack"		/* operands of one shape along a new axis a.axis */
+
+/* ---- onnx_sequence.c: sequences and optionals, in the same way ---- */
+bool onnx_is_sequence(const struct ir_op *op);
+int onnx_sequence(struct ir_graph *g, struct ir_op *op, struct ir_op **next);
+int onnx_sequence_outputs(struct ir_graph *g);	/* behind the last operator */
 
 #endif /* MICA_ONNX_CONTROL_H */

@@ -49,13 +49,14 @@ static unsigned since(const char *type)
 		     "ConstantOfShape NonZero MeanVarianceNormalization " },
 		{ 10, " Mod Resize ThresholdedRelu IsInf ReverseSequence RoiAlign NonMaxSuppression ConvInteger MatMulInteger "
 		      "QLinearConv QLinearMatMul QuantizeLinear DequantizeLinear " },
-		{ 11, " GatherElements GatherND ScatterElements ScatterND Unique BitShift CumSum Det DynamicQuantizeLinear Range Round " },
+		{ 11, " SequenceEmpty SequenceConstruct SequenceInsert SequenceErase SequenceAt SequenceLength SplitToSequence ConcatFromSequence "
+		      "GatherElements GatherND ScatterElements ScatterND Unique BitShift CumSum Det DynamicQuantizeLinear Range Round " },
 		{ 12, " Celu Einsum GreaterOrEqual LessOrEqual NegativeLogLikelihoodLoss "
 		      "SoftmaxCrossEntropyLoss " },
 		{ 14, " HardSwish Trilu " },
-		{ 15, " CastLike " },
+		{ 15, " CastLike Optional OptionalHasElement OptionalGetElement " },
 		{ 16, " GridSample " },
-		{ 17, " LayerNormalization BlackmanWindow HammingWindow HannWindow MelWeightMatrix DFT "
+		{ 17, " SequenceMap LayerNormalization BlackmanWindow HammingWindow HannWindow MelWeightMatrix DFT "
 		      "STFT " },
 		{ 18, " GroupNormalization Mish BitwiseAnd BitwiseOr BitwiseXor BitwiseNot Col2Im "
 		      "CenterCropPad " },
@@ -90,7 +91,9 @@ static int by_type(const void *a, const void *b)
 
 unsigned mica_operators(struct mica_operator *list, unsigned max)
 {
-	static const char *const control[] = { "If", "Loop", "Scan" };
+	static const char *const control[] = { "If", "Loop", "Scan", "SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceAt",
+					       "SequenceLength", "SequenceMap", "SplitToSequence", "ConcatFromSequence", "Optional", "OptionalHasElement",
+					       "OptionalGetElement" };
 	unsigned n = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
@@ -103,7 +106,7 @@ unsigned mica_operators(struct mica_operator *list, unsigned max)
 		}
 	}
 	for (size_t i = 0; i < ARRAY_LEN(control) && n < max; i++)
-		list[n++] = (struct mica_operator){ .type = control[i], .since = since(control[i]), .where = "inlined or unrolled while compiling" };
+		list[n++] = (struct mica_operator){ .type = control[i], .since = since(control[i]), .where = i < 3 ? "inlined or unrolled while compiling" : "while compiling: a sequence is its elements" };
 	qsort(list, n, sizeof(*list), by_type);
 	return n;
 }

@@ -11,7 +11,7 @@
 #include "fold.h"
 #include "onnx_control.h"
 
-#define STACK "mica:Stack"
+#define STACK ONNX_STACK
 #define ITEM "mica:Item"
 #define CHOOSE "If (choice)"
 
@@ -27,8 +27,8 @@ bool onnx_is_control(const struct ir_op *op)
 	return op->kind == IR_ONNX && (!strcmp(op->onnx_type, "If") || !strcmp(op->onnx_type, "Loop") || !strcmp(op->onnx_type, "Scan"));
 }
 
-static struct ir_op *onnx_op(struct ir_graph *g, const char *type, const struct ir_op *like, struct ir_op *before, struct ir_value *const *in,
-			     unsigned ins)
+struct ir_op *onnx_control_op(struct ir_graph *g, const char *type, const struct ir_op *like, struct ir_op *before, struct ir_value *const *in,
+			      unsigned ins)
 {
 	struct ir_value *out = ir_value_new(g, NULL, MICA_NONE, 0, NULL);
 	struct ir_op *op = ir_op_new(g, IR_ONNX, like->name, before, in, ins, &out, 1);
@@ -41,7 +41,7 @@ static struct ir_op *onnx_op(struct ir_graph *g, const char *type, const struct 
 static void becomes(struct ir_graph *g, struct ir_op *op, unsigned i, struct ir_value *v)
 {
 	if (i < op->outs && op->out[i])
-		ir_value_replace(g, op->out[i], onnx_op(g, "Identity", op, op, &v, 1)->out[0]);
+		ir_value_replace(g, op->out[i], onnx_control_op(g, "Identity", op, op, &v, 1)->out[0]);
 }
 
 /* Inference goes on with what was put in front of op; `before` is what stood there, or NULL. */
@@ -216,7 +216,7 @@ static int stack(struct loop *l, unsigned i, int axis, bool backwards)
 	}
 	for (int64_t k = 0; k < l->trips; k++)
 		part[backwards ? l->trips - 1 - k : k] = ir_op_in(l->op, l->own + (unsigned)k * l->collected + i);
-	s = onnx_op(l->g, STACK, l->op, l->op, part, (unsigned)l->trips);
+	s = onnx_control_op(l->g, STACK, l->op, l->op, part, (unsigned)l->trips);
 	s->a.axis = axis;
 	free(part);
 	becomes(l->g, l->op, l->states + i, s->out[0]);
@@ -328,7 +328,7 @@ static int scan_body(struct loop *l, unsigned scans)
 			r = axis;
 			break;
 		}
-		item = onnx_op(l->g, ITEM, l->op, l->op, &x, 1);
+		item = onnx_control_op(l->g, ITEM, l->op, l->op, &x, 1);
 		item->a.axis = axis;
 		item->a.start[0] = nth(l->op, "scan_input_directions", i) ? x->dim[axis] - 1 - l->trips : l->trips;
 		in[l->states + i] = item->out[0];

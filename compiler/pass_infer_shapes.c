@@ -22,6 +22,10 @@ static int check_operands(struct ir_graph *g, struct ir_op *op, const struct onn
 		if (!v && (i < d->min_in || !d->max_in))
 			return onnx_fail(g, op, MICA_ERR_CORRUPT,
 					 "operand %u is missing; export the model again", i);
+		if (v && v->dtype == IR_SEQUENCE)
+			return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+					 "operand %u is a sequence or an empty optional, which this operator does not take; "
+					 "use ConcatFromSequence or SequenceAt", i);
 		if (v && !v->data && v->dtype == MICA_NONE)
 			return onnx_fail(g, op, MICA_ERR_INTERNAL,
 					 "operand %u ('%.100s') has no type", i, v->name);
@@ -73,6 +77,7 @@ static int unknown_op(struct ir_graph *g, struct ir_op *op)
 int pass_infer_shapes(struct ir_graph *g, const struct mica_compile_options *o)
 {
 	struct ir_op *next;
+	bool sequences = false;
 	(void)o;
 
 	ir_sweep(g); /* what nobody reads need not be supported */
@@ -82,6 +87,13 @@ int pass_infer_shapes(struct ir_graph *g, const struct mica_compile_options *o)
 
 		if (onnx_is_control(op)) {	/* becomes operators that come next */
 			r = onnx_control(g, op, &next);
+			if (r)
+				return r;
+			continue;
+		}
+		if (onnx_is_sequence(op)) {
+			sequences = true;
+			r = onnx_sequence(g, op, &next);
 			if (r)
 				return r;
 			continue;
@@ -107,5 +119,5 @@ int pass_infer_shapes(struct ir_graph *g, const struct mica_compile_options *o)
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return sequences ? onnx_sequence_outputs(g) : 0;
 }
