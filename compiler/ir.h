@@ -104,6 +104,7 @@ struct ir_op {
 	unsigned outs;
 	struct ir_attr a;
 	void *onnx;			/* ONNX kind: the parsed node, owned by the importer */
+	int opset;			/* ONNX kind: of the function that it comes from; 0: the model's */
 	struct ir_value **more;		/* ONNX kind or CONCAT with more than IR_MAX_IN inputs: all inputs; else NULL */
 	int format;			/* qtable's choice for this op, or -1 */
 	struct ir_op *prev, *next;	/* execution order, a topological order of the graph */

@@ -4,6 +4,8 @@
 #include <string.h>
 #include "onnx_control.h"
 
+#define MICROSOFT "com.microsoft"
+
 struct import {
 	struct ir_graph *g;
 	const Onnx__GraphProto *p;
@@ -19,6 +21,9 @@ void onnx_import_free(void *opaque)
 
 	if (imp->model)
 		onnx__model_proto__free_unpacked(imp->model, NULL);
+	for (unsigned i = 0; i < imp->copy_count; i++)
+		onnx__function_proto__free_unpacked(imp->copies[i], NULL);
+	free(imp->copies);
 	free(imp->dir);
 	free(imp->undecided);
 	free(imp);
@@ -29,14 +34,19 @@ void onnx_import_free(void *opaque)
 static int find_opset(struct ir_graph *g, struct onnx_import *imp)
 {
 	const Onnx__ModelProto *m = imp->model;
+	int64_t own = 0;
 
 	imp->opset = 0;
 	for (size_t i = 0; i < m->n_opset_import; i++) {
 		const char *d = m->opset_import[i]->domain;
 
 		if (!d || !*d || !strcmp(d, "ai.onnx"))
-			imp->opset = m->opset_import[i]->version;
+			own = m->opset_import[i]->version;
+		else if (!imp->opset && (!strcmp(d, MICROSOFT) || m->n_functions))
+			imp->opset = ONNX_OPSET_MAX; /* if no other says it */
 	}
+	imp->opset = own ? own : imp->opset;
+	imp->model_opset = imp->opset;
 	if (!m->graph)
 		return mica_err_set(g->err, MICA_ERR_CORRUPT,
 				    "%s: has no graph: it is not an ONNX model, or truncated; "
@@ -309,10 +319,10 @@ int onnx_check_node(struct ir_graph *g, const Onnx__NodeProto *n)
 		return mica_err_set(g->err, MICA_ERR_CORRUPT,
 				    "%s: node '%.150s' (%.60s): has no operator type, or too many operands or results; export the model again",
 				    g->name, node_name(n), n->op_type ? n->op_type : "no type");
-	if (n->domain && *n->domain && strcmp(n->domain, "ai.onnx"))
+	if (n->domain && *n->domain && strcmp(n->domain, "ai.onnx") && strcmp(n->domain, MICROSOFT) && !onnx_function_find(g, n->domain, n->op_type))
 		return mica_err_set(g->err, MICA_ERR_UNSUPPORTED,
 				    "%s: node '%.150s' (%.60s): operators of domain '%.100s' are "
-				    "not supported; export with standard ONNX operators",
+				    "not supported, nor does the model bring a function of that name; export with standard ONNX operators",
 				    g->name, node_name(n), n->op_type, n->domain);
 	return 0;
 }
@@ -341,7 +351,7 @@ static int import_node(struct import *c, size_t i)
 		outs[0] = ir_value_new(c->g, NULL, MICA_NONE, 0, NULL);
 	op = ir_op_new(c->g, IR_ONNX, node_name(n), NULL, c->ins, (unsigned)ins, outs,
 		       (unsigned)n->n_output);
-	op->onnx_type = ir_strdup(n->op_type);
+	op->onnx_type = onnx_type_of(n);
 	op->onnx = n;
 	return 0;
 }

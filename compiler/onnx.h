@@ -21,13 +21,18 @@ enum onnx_type {
 /* Lives as long as there are IR_ONNX operators (ir_graph.import). */
 struct onnx_import {
 	Onnx__ModelProto *model;
-	int64_t opset;
+	int64_t opset;		/* of the operator at hand: see onnx_enter() */
+	int64_t model_opset;
+	Onnx__FunctionProto **copies;	/* of functions, with the attributes of a call */
+	unsigned copy_count, copy_cap;
 	size_t inlined;		/* nodes of subgraphs so far, to bound hostile files */
 	char *dir;		/* of the model file: where external data may lie */
 	char *undecided;	/* name of the first If of which both branches are computed, and of the input that decides; may be NULL */
 	const char *decider;
 };
 int64_t onnx_opset(const struct ir_graph *g);
+void onnx_enter(struct ir_graph *g, const struct ir_op *op);	/* from now on onnx_opset() is op's */
+char *onnx_type_of(const Onnx__NodeProto *n);	/* "Conv", or with its domain "com.microsoft.Gelu"; to be freed */
 
 void onnx_import_free(void *import);
 /* What can be said of a node by itself: it has a type, a domain that we know, no absurd number of operands. 0 or -code. */

@@ -22,6 +22,25 @@ static void hint_undecided(struct ir_graph *g, const struct ir_op *op, char *dst
 			 imp->undecided, imp->decider ? imp->decider : "INPUT");
 }
 
+void onnx_enter(struct ir_graph *g, const struct ir_op *op)
+{
+	struct onnx_import *imp = g->import;
+
+	if (imp)
+		imp->opset = op->opset ? op->opset : imp->model_opset;
+}
+
+char *onnx_type_of(const Onnx__NodeProto *n)
+{
+	char *s;
+
+	if (!n->domain || !*n->domain || !strcmp(n->domain, "ai.onnx"))
+		return ir_strdup(n->op_type);
+	if (asprintf(&s, "%.100s.%.100s", n->domain, n->op_type) < 0)
+		abort();
+	return s;
+}
+
 int onnx_fail(struct ir_graph *g, const struct ir_op *op, enum mica_err_code code, const char *fmt,
 	      ...)
 {

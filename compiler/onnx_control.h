@@ -16,6 +16,8 @@
 const char **onnx_captures(const Onnx__NodeProto *n, unsigned *count);
 /* Copies a subgraph of operator `at` in front of it: in[] are the values of p's inputs, out[] receives those of its outputs. */
 int onnx_inline(struct ir_graph *g, struct ir_op *at, const Onnx__GraphProto *p, struct ir_value *const *in, struct ir_value **out);
+/* The same of a function: at's operands are its inputs, absent ones too; out[i] may be NULL. */
+int onnx_inline_function(struct ir_graph *g, struct ir_op *at, const Onnx__FunctionProto *f, int opset, struct ir_value **out);
 
 bool onnx_is_control(const struct ir_op *op);
 /*
@@ -26,6 +28,11 @@ int onnx_control(struct ir_graph *g, struct ir_op *op, struct ir_op **next);
 struct ir_op *onnx_control_op(struct ir_graph *g, const char *type, const struct ir_op *like, struct ir_op *before, struct ir_value *const *in,
 			      unsigned ins);
 #define ONNX_STACK "mica:Stack"		/* operands of one shape along a new axis a.axis */
+
+/* ---- onnx_function.c: functions that the model brings along ---- */
+const Onnx__FunctionProto *onnx_function_find(const struct ir_graph *g, const char *domain, const char *type);
+bool onnx_is_call(const struct ir_graph *g, const struct ir_op *op);
+int onnx_call(struct ir_graph *g, struct ir_op *op, struct ir_op **next);
 
 /* ---- onnx_sequence.c: sequences and optionals, in the same way ---- */
 bool onnx_is_sequence(const struct ir_op *op);

@@ -146,6 +146,7 @@ const char **onnx_captures(const Onnx__NodeProto *n, unsigned *count)
 struct inlining {
 	struct ir_graph *g;
 	struct ir_op *at;
+	int opset;
 	struct onnx_scope scope;
 };
 
@@ -155,7 +156,7 @@ static int lookup(struct inlining *in, const char *name, struct ir_value **v)
 	if (!present(name))
 		return 0;
 	*v = scope_find(&in->scope, name);
-	return *v ? 0 : onnx_fail(in->g, in->at, MICA_ERR_CORRUPT,
+	return *v || scope_has(&in->scope, name) ? 0 : onnx_fail(in->g, in->at, MICA_ERR_CORRUPT,
 				  "its subgraph reads the tensor '%.150s' before anything defines it; export the model again", name);
 }
 
@@ -206,8 +207,9 @@ static int inline_operator(struct inlining *in, Onnx__NodeProto *n)
 	}
 	if (!r) {
 		op = ir_op_new(in->g, IR_ONNX, name, in->at, ins, total, outs, (unsigned)n->n_output);
-		op->onnx_type = ir_strdup(n->op_type);
+		op->onnx_type = onnx_type_of(n);
 		op->onnx = n;
+		op->opset = in->opset;
 	}
 	free(ins);
 	free(names);
@@ -240,18 +242,24 @@ static int inline_initializers(struct inlining *in, const Onnx__GraphProto *p)
 	return r;
 }
 
+static int count_nodes(struct ir_graph *g, const struct ir_op *at, size_t nodes)
+{
+	struct onnx_import *imp = g->import;
+
+	imp->inlined += nodes + 1;
+	return imp->inlined <= ONNX_MAX_INLINED
+		       ? 0
+		       : onnx_fail(g, at, MICA_ERR_UNSUPPORTED, "unrolled, it has more than %d operators; cut the model around this node", ONNX_MAX_INLINED);
+}
+
 int onnx_inline(struct ir_graph *g, struct ir_op *at, const Onnx__GraphProto *p, struct ir_value *const *in, struct ir_value **out)
 {
-	struct inlining c = { .g = g, .at = at };
-	struct onnx_import *imp = g->import;
+	struct inlining c = { .g = g, .at = at, .opset = at->opset };
 	const Onnx__NodeProto *node = at->onnx;
 	unsigned captured;
 	const char **names = onnx_captures(node, &captured);
-	int r = 0;
+	int r = count_nodes(g, at, p->n_node);
 
-	imp->inlined += p->n_node + 1;
-	if (imp->inlined > ONNX_MAX_INLINED)
-		r = onnx_fail(g, at, MICA_ERR_UNSUPPORTED, "unrolled, it has more than %d operators; cut the model around this node", ONNX_MAX_INLINED);
 	for (size_t i = 0; i < p->n_input && !r; i++)
 		r = define(&c, p->input[i]->name ? p->input[i]->name : "", in[i]);
 	for (unsigned i = 0; i < captured && !r; i++)
@@ -267,6 +275,21 @@ int onnx_inline(struct ir_graph *g, struct ir_op *at, const Onnx__GraphProto *p,
 			r = onnx_fail(g, at, MICA_ERR_CORRUPT, "output %zu of its subgraph has no name; export the model again", i);
 	}
 	free(names);
+	free(c.scope.slot);
+	return r;
+}
+
+int onnx_inline_function(struct ir_graph *g, struct ir_op *at, const Onnx__FunctionProto *f, int opset, struct ir_value **out)
+{
+	struct inlining c = { .g = g, .at = at, .opset = opset };
+	int r = count_nodes(g, at, f->n_node);
+
+	for (size_t i = 0; i < f->n_input && !r; i++)	/* operands that the call leaves out are absent */
+		r = define(&c, f->input[i] ? f->input[i] : "", ir_op_in(at, (unsigned)i));
+	for (size_t i = 0; i < f->n_node && !r; i++)
+		r = inline_node(&c, f->node[i]);
+	for (size_t i = 0; i < f->n_output && !r; i++)
+		r = lookup(&c, f->output[i], &out[i]);
 	free(c.scope.slot);
 	return r;
 }

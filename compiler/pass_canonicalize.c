@@ -133,6 +133,7 @@ static int rewrite(struct ir_graph *g, struct ir_op *op)
 	const struct onnx_def *d = onnx_find(op->onnx_type);
 	int r;
 
+	onnx_enter(g, op);
 	if (!d || !d->canon)
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "its operands are only known at run time; fix the input with "

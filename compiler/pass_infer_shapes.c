@@ -85,6 +85,13 @@ int pass_infer_shapes(struct ir_graph *g, const struct mica_compile_options *o)
 		const struct onnx_def *d;
 		int r;
 
+		onnx_enter(g, op);
+		if (onnx_is_call(g, op)) {
+			r = onnx_call(g, op, &next);
+			if (r)
+				return r;
+			continue;
+		}
 		if (onnx_is_control(op)) {	/* becomes operators that come next */
 			r = onnx_control(g, op, &next);
 			if (r)

@@ -166,7 +166,7 @@ class Section:
         if not self.function:
             return self.nodes + blob(2, self.name) + self.consts + self.ports
         domain, _, name = self.name.rpartition(".")
-        opset = blob(9, blob(1, "") + num(2, int(self.function)))
+        opset = blob(9, blob(1, "") + num(2, int(self.function))) + blob(9, blob(1, domain) + num(2, 1))
         return blob(1, name) + self.signature + self.nodes + opset + blob(10, domain)
 
 
