@@ -24,6 +24,40 @@ struct ir_value *expr_k(struct build *b, enum mica_bin bin, struct ir_value *x, 
 	return build_binary(b, bin, x, build_scalar(b, k));
 }
 
+/* Index into v of element i of k, whose shape v broadcasts to. */
+static int64_t broadcast_index(const struct ir_value *k, const struct ir_value *v, int64_t i)
+{
+	int64_t at = 0, step = 1;
+
+	for (unsigned a = k->rank; a-- > 0; i /= k->dim[a]) {
+		unsigned own = a + v->rank - k->rank;
+
+		if (a + v->rank < k->rank)
+			break;
+		at += v->dim[own] == 1 ? 0 : i % k->dim[a] * step;
+		step *= v->dim[own];
+	}
+	return at;
+}
+
+struct ir_value *expr_fold(struct build *b, enum mica_bin bin, struct ir_value *x, struct ir_value *y)
+{
+	struct ir_value *r = build_binary(b, bin, x, y), *k;
+
+	if (!x->data || !y->data)
+		return r;
+	x = const_f32(b->g, x);
+	y = const_f32(b->g, y);
+	k = build_const(b, r->rank, r->dim, NULL);
+	for (int64_t i = 0, n = ir_elements(k); i < n; i++) {
+		float p = ((float *)x->data)[broadcast_index(k, x, i)], q = ((float *)y->data)[broadcast_index(k, y, i)];
+
+		((float *)k->data)[i] = bin == MICA_BIN_ADD ? p + q : bin == MICA_BIN_SUB ? p - q : p * q;
+	}
+	ir_op_remove(b->g, r->def);
+	return k;
+}
+
 struct ir_value *expr_fn(struct build *b, enum mica_fn fn, struct ir_value *x)
 {
 	return build_unary(b, fn, x, 0, 0);

@@ -10,6 +10,7 @@ struct build expr_at(struct ir_graph *g, struct ir_op *op);
 /* Operand i with its values in f32 if it is a constant; NULL when it is absent. */
 struct ir_value *expr_in(struct ir_graph *g, struct ir_op *op, unsigned i);
 struct ir_value *expr_k(struct build *b, enum mica_bin bin, struct ir_value *x, float k);	/* x bin k */
+struct ir_value *expr_fold(struct build *b, enum mica_bin bin, struct ir_value *x, struct ir_value *y);	/* of constants: a constant. ADD SUB MUL */
 struct ir_value *expr_fn(struct build *b, enum mica_fn fn, struct ir_value *x);
 struct ir_value *expr_poly(struct build *b, struct ir_value *x, const float *c, unsigned n);	/* Horner, c[0] first */
 struct ir_value *expr_not(struct build *b, struct ir_value *x);

@@ -104,7 +104,7 @@ struct onnx_def {
 extern const struct onnx_def onnx_elementwise_ops[], onnx_window_ops[], onnx_matrix_ops[], onnx_shape_ops[],
 	onnx_move_ops[], onnx_quant_ops[], onnx_math_ops[], onnx_select_ops[], onnx_loss_ops[], onnx_rnn_ops[],
 	onnx_einsum_ops[], onnx_qlinear_ops[], onnx_signal_ops[], onnx_spatial_ops[], onnx_index_ops[], onnx_sample_ops[],
-	onnx_control_ops[], onnx_column_ops[];	/* end with type NULL */
+	onnx_control_ops[], onnx_column_ops[], onnx_fused_ops[], onnx_attention_ops[], onnx_ms_quant_ops[];	/* end with type NULL */
 const struct onnx_def *onnx_find(const char *type);
 
 /* Sets an output's type and shape; checks the sizes. 0 or -code. Absent outputs are fine. */

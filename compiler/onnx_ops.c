@@ -25,6 +25,9 @@ static const struct {
 	{ onnx_index_ops, "host (libmica), between the jobs of the device" },
 	{ onnx_sample_ops, "host (libmica), between the jobs of the device" },
 	{ onnx_column_ops, "matrix engine" },
+	{ onnx_fused_ops, "matrix and vector engine, in several steps" },
+	{ onnx_attention_ops, "matrix and vector engine, in several steps" },
+	{ onnx_ms_quant_ops, "matrix and vector engine, in several steps" },
 	{ onnx_control_ops, "nothing: inlined or unrolled" },
 };
 
@@ -62,10 +65,13 @@ static unsigned since(const char *type)
 		      "CenterCropPad " },
 		{ 19, " DeformConv " },
 		{ 20, " Gelu AffineGrid " },
+		{ 23, " Attention RMSNormalization " },
 		{ 24, " Swish " },
 	};
 	char word[64];
 
+	if (strchr(type, '.'))
+		return 1;
 	snprintf(word, sizeof(word), " %.60s ", type);
 	for (size_t i = 0; i < ARRAY_LEN(news); i++)
 		if (strstr(news[i].types, word))

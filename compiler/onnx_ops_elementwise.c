@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 #include "fold.h"
+#include "onnx_norm.h"
 #include "onnx_quant.h"
 
 #define NONE (-1)
@@ -196,20 +197,23 @@ static struct ir_value *scaled(struct build *b, struct ir_value *x, float f)
 	return build_binary(b, MICA_BIN_MUL, x, build_scalar(b, f));
 }
 
+/* x/2 (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3), is x sigmoid(2u), which keeps its precision for negative x. */
+struct ir_value *build_gelu_tanh(struct build *b, struct ir_value *x)
+{
+	struct ir_value *u = build_binary(b, MICA_BIN_MUL, x, x);
+
+	u = build_binary(b, MICA_BIN_ADD, scaled(b, u, 2 * 0.797884561f * 0.044715f), build_scalar(b, 2 * 0.797884561f));
+	u = build_unary(b, MICA_FN_SIGMOID, build_binary(b, MICA_BIN_MUL, u, x), 0, 0);
+	return build_binary(b, MICA_BIN_MUL, x, u);
+}
+
 static int canon_gelu(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
-	struct ir_value *x = expr_in(g, op, 0), *t;
 	struct build b = build_at(g, op);
 
 	if (!onnx_is(op, "approximate", "tanh", "none"))
 		return canon_unary(g, op, d);
-	/* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
-	t = build_binary(&b, MICA_BIN_MUL, x, x);
-	t = build_binary(&b, MICA_BIN_ADD, scaled(&b, t, 0.044715f), build_scalar(&b, 1));
-	t = scaled(&b, build_binary(&b, MICA_BIN_MUL, t, x), 0.797884561f);
-	t = build_binary(&b, MICA_BIN_ADD, build_unary(&b, MICA_FN_TANH, t, 0, 0),
-			 build_scalar(&b, 1));
-	build_becomes(g, op->out[0], build_binary(&b, MICA_BIN_MUL, scaled(&b, x, 0.5f), t));
+	build_becomes(g, op->out[0], build_gelu_tanh(&b, expr_in(g, op, 0)));
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "expr.h"
 #include "fold.h"
+#include "onnx_norm.h"
 
 /* Operand as f32 unless it is a quantized constant, which keeps its codes. */
 static struct ir_value *operand(struct ir_graph *g, struct ir_op *op, unsigned i)
@@ -64,27 +65,34 @@ static struct ir_value *times(struct build *b, struct ir_value *x, float f)
 	return s;
 }
 
-static int canon_gemm(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+struct ir_value *build_gemm_of(struct build *b, struct ir_op *op)
 {
-	struct build b = build_at(g, op);
+	struct ir_graph *g = b->g;
 	struct ir_value *x = operand(g, op, 0), *w = operand(g, op, 1), *c = operand(g, op, 2), *y;
 	float alpha = onnx_float(op, "alpha", 1), beta = onnx_float(op, "beta", 1);
 	bool tb = onnx_int(op, "transB", 0) != 0;
-	(void)d;
 
 	if (x->data && w->data)
 		x = const_f32(g, x);
 	if (onnx_int(op, "transA", 0))
-		x = expr_swap(&b, x->ch_scale ? const_f32(g, x) : x, 0, 1);
+		x = expr_swap(b, x->ch_scale ? const_f32(g, x) : x, 0, 1);
 	if (w->data && alpha != 1) {
-		w = times(&b, w, alpha);
+		w = times(b, w, alpha);
 		alpha = 1;
 	}
-	y = times(&b, expr_product(&b, x, w, tb), alpha);
+	y = times(b, expr_product(b, x, w, tb), alpha);
 	if (c && beta != 0)
-		y = build_binary(&b, MICA_BIN_ADD, y,
-				 times(&b, c->data ? const_f32(g, c) : c, beta));
-	build_becomes(g, op->out[0], y);
+		y = build_binary(b, MICA_BIN_ADD, y,
+				 times(b, c->data ? const_f32(g, c) : c, beta));
+	return y;
+}
+
+static int canon_gemm(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build b = build_at(g, op);
+	(void)d;
+
+	build_becomes(g, op->out[0], build_gemm_of(&b, op));
 	return 0;
 }
 
@@ -363,6 +371,39 @@ static int layernorm_whole(struct ir_graph *g, struct ir_op *op, struct ir_value
 		x = build_binary(&b, MICA_BIN_ADD, x, expr_in(g, op, 2));
 	expr_becomes(&b, op, 0, x);
 	return 0;
+}
+
+struct ir_value *build_layer_norm(struct build *b, struct ir_value *x, struct ir_value *gamma, struct ir_value *beta, float eps)
+{
+	int64_t n = x->dim[x->rank - 1];
+	bool constant = gamma->data && (!beta || beta->data);
+	struct ir_value *in[3] = { x, constant ? build_reshape(b, const_f32(b->g, gamma), 1, &n) : NULL,
+				   constant && beta ? build_reshape(b, const_f32(b->g, beta), 1, &n) : NULL }, *y;
+	struct ir_op *norm = build_op(b, IR_NORM, in, 3, x->rank, x->dim);
+
+	norm->a.eps = eps;
+	if (constant)
+		return norm->out[0];
+	y = build_binary(b, MICA_BIN_MUL, norm->out[0], build_reshape(b, gamma, 1, &n));
+	return beta ? build_binary(b, MICA_BIN_ADD, y, build_reshape(b, beta, 1, &n)) : y;
+}
+
+struct ir_value *build_rms_norm(struct build *b, struct ir_value *x, unsigned axis, struct ir_value *gamma, float eps)
+{
+	unsigned mask = ((1u << x->rank) - 1) & ~((1u << axis) - 1);
+	struct build f = *b;
+	struct ir_value *v;
+	float n = 1;
+
+	f.format = b->format < 0 ? MICA_F32 : b->format;
+	for (unsigned i = axis; i < x->rank; i++)
+		n *= (float)x->dim[i];
+	v = build_reduce(&f, MICA_RED_SUMSQ, x, mask);
+	v = expr_k(&f, MICA_BIN_ADD, expr_k(&f, MICA_BIN_MUL, v, 1 / n), eps);
+	v = expr_fn(&f, MICA_FN_RECIP, expr_fn(&f, MICA_FN_SQRT, v));
+	f.format = b->format < 0 ? MICA_BF16 : b->format;	/* like other normalizations */
+	x = build_binary(&f, MICA_BIN_MUL, x, v);
+	return build_binary(b, MICA_BIN_MUL, x, gamma);
 }
 
 static int canon_layernorm(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)

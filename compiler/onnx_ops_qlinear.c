@@ -30,26 +30,25 @@ static int one_number(struct ir_graph *g, struct ir_op *op, int slot, float def,
 	return 0;
 }
 
-struct format {
-	bool u8;
-	float scale;
-	int zero;
-};
-
-static int format_read(struct ir_graph *g, struct ir_op *op, struct slots s, bool u8,
-		       struct format *f)
+int quant_format_read(struct ir_graph *g, struct ir_op *op, int scale, int zero, bool u8, struct quant_format *f)
 {
-	float zero;
+	float z;
 
-	if (one_number(g, op, s.scale, 1, &f->scale) || one_number(g, op, s.zero, 0, &zero))
+	if (one_number(g, op, scale, 1, &f->scale) || one_number(g, op, zero, 0, &z))
 		return -(int)g->err->code;
 	if (!(f->scale > 0) || !isfinite(f->scale))
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "scale %g is not a positive number; quantize the model again",
 				 (double)f->scale);
-	f->zero = (int)zero;
+	f->zero = (int)z;
 	f->u8 = u8;
 	return 0;
+}
+
+static int format_read(struct ir_graph *g, struct ir_op *op, struct slots s, bool u8,
+		       struct quant_format *f)
+{
+	return quant_format_read(g, op, s.scale, s.zero, u8, f);
 }
 
 static bool is_u8(const struct ir_value *v)
@@ -235,7 +234,7 @@ static int canon_product(struct ir_graph *g, struct ir_op *op, const struct onnx
 	struct build own = expr_at(g, op), *b = &own;
 	struct ir_value *a = op->in[p->a.x], *w, *y, *bias = NULL, *z = ir_op_in(op, (unsigned)p->a.zero);
 	bool plain = z && (!z->data || ir_elements(z) != 1);
-	struct format fa = { .scale = 1 }, fb, fy;
+	struct quant_format fa = { .scale = 1 }, fb, fy;
 
 	if (p->conv && (canon_constant(g, op, (unsigned)p->b.x, "weights") ||
 			(p->bias >= 0 && canon_constant(g, op, (unsigned)p->bias, "bias"))))
@@ -284,12 +283,10 @@ static int infer_dynamic(struct ir_graph *g, struct ir_op *op, const struct onnx
 	return 0;
 }
 
-static int canon_dynamic(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+struct ir_value *quant_dynamic(struct build *b, struct ir_value *x, struct ir_value **scale, struct ir_value **zero)
 {
-	struct build own = expr_at(g, op), *b = &own;
-	struct ir_value *x = expr_in(g, op, 0), *lo, *hi, *s, *z, *y;
+	struct ir_value *lo, *hi, *s, *z;
 	unsigned all = (1u << x->rank) - 1;
-	(void)d;
 
 	lo = build_reshape(b, build_reduce(b, MICA_RED_MIN, x, all), 0, NULL);
 	hi = build_reshape(b, build_reduce(b, MICA_RED_MAX, x, all), 0, NULL);
@@ -299,7 +296,17 @@ static int canon_dynamic(struct ir_graph *g, struct ir_op *op, const struct onnx
 	s = build_where(b, expr_k(b, MICA_BIN_EQ, s, 0), build_scalar(b, 1), s);
 	z = expr_fn(b, MICA_FN_NEG, build_binary(b, MICA_BIN_DIV, lo, s));
 	z = expr_fn(b, MICA_FN_ROUND, build_unary(b, MICA_FN_CLIP, z, 0, 255));
-	y = quant_numbers(b, x, s, z, ONNX_U8, true);
+	*scale = s;
+	*zero = z;
+	return quant_numbers(b, x, s, z, ONNX_U8, true);
+}
+
+static int canon_dynamic(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
+{
+	struct build own = expr_at(g, op), *b = &own;
+	struct ir_value *s, *z, *y = quant_dynamic(b, expr_in(g, op, 0), &s, &z);
+	(void)d;
+
 	if (expr_wanted(op, 1))
 		expr_becomes(b, op, 1, s);
 	if (expr_wanted(op, 2))

@@ -21,5 +21,10 @@ struct ir_value *quant_numbers(struct build *b, struct ir_value *x, struct ir_va
 			       bool saturate);
 /* To float8 without saturation: overflow is NaN in e4m3, infinity in e5m2. Plain numbers. */
 struct ir_value *quant_float8(struct build *b, struct ir_value *x, int dtype, bool saturate);
+/* Scale and zero point that are single constants, in operands `scale` and `zero`; -1 or absent: 1 and 0. */
+struct quant_format { bool u8; float scale; int zero; };
+int quant_format_read(struct ir_graph *g, struct ir_op *op, int scale, int zero, bool u8, struct quant_format *f);
+/* x's codes 0..255 by its own range, as plain numbers; *scale and *zero are scalars. */
+struct ir_value *quant_dynamic(struct build *b, struct ir_value *x, struct ir_value **scale, struct ir_value **zero);
 
 #endif /* MICA_ONNX_QUANT_H */

@@ -4,6 +4,8 @@
 #include <string.h>
 #include "onnx_quant.h"
 
+#define MS_QUANTIZED "com.microsoft.QLinear"
+
 static bool is_one_of(const char *type, const char *const *list)
 {
 	for (; *list; list++)
@@ -16,19 +18,26 @@ static bool is_one_of(const char *type, const char *const *list)
 static bool reads_codes(const char *type)
 {
 	static const char *const list[] = { "DequantizeLinear", "QLinearConv", "QLinearMatMul",
-					    "ConvInteger",	"MatMulInteger", NULL };
+					    "ConvInteger",	"MatMulInteger", "com.microsoft.DequantizeLinear", NULL };
 
-	return is_one_of(type, list);
+	return is_one_of(type, list) || !strncmp(type, MS_QUANTIZED, strlen(MS_QUANTIZED)) || !strcmp(type, "com.microsoft.QGemm");
 }
 
 /* op takes v as the codes of a tensor, not as a zero point. */
 static bool reads_as_codes(const struct ir_op *op, const struct ir_value *v)
 {
-	unsigned second = !strncmp(op->onnx_type, "QLinear", 7) ? 3 : 1;
+	const char *dot = strrchr(op->onnx_type, '.'), *type = dot ? dot + 1 : op->onnx_type;
+	unsigned first = 0, second = !strncmp(type, "QLinear", 7) || !strcmp(type, "QGemm") ? 3 : 1;
 
-	return reads_codes(op->onnx_type) &&
-	       (v == ir_op_in(op, 0) ||
-		(strcmp(op->onnx_type, "DequantizeLinear") && v == ir_op_in(op, second)));
+	if (!reads_codes(op->onnx_type))
+		return false;
+	if (!strcmp(type, "QLinearConcat")) {
+		for (first = 2; first < op->ins; first += 3)
+			if (v == ir_op_in(op, first))
+				return true;
+		return false;
+	}
+	return v == ir_op_in(op, first) || (strcmp(type, "DequantizeLinear") && v == ir_op_in(op, second));
 }
 
 /* Operators that move codes as they are. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Functions of one 8-bit operand become 256-entry tables (LUT). A chain of them (x * 0.5 + 1, then hard swish) becomes one
- * table, which rounds once.
+ * table, which rounds once; where the model itself says that it rounds (QuantizeLinear), that stays.
  */
 #include <stdlib.h>
 #include "quantize.h"
@@ -54,6 +54,15 @@ static void step(const struct ir_op *op, float *x)
 	}
 }
 
+/* What codes that the model asks for do to the values: they are rounded and saturate. */
+static void round_trip(const struct ir_value *y, float *x)
+{
+	uint8_t code[256];
+
+	mica_quantize((enum mica_dtype)y->dtype, x, code, 256, 1 / y->scale, y->zero);
+	mica_dequantize((enum mica_dtype)y->dtype, code, x, 256, y->scale, y->zero);
+}
+
 /* The next operator of the chain: the only reader of v. */
 static struct ir_op *next_in_chain(const struct ir_value *v)
 {
@@ -76,6 +85,8 @@ static void make_table(struct ir_graph *g, struct ir_op *first)
 	mica_dequantize((enum mica_dtype)x->dtype, code, f, 256, x->scale, x->zero);
 	for (op = first; op; op = next_in_chain(op->out[0])) {
 		step(op, f);
+		if (g->qdq && is_8bit(op->out[0]->dtype))
+			round_trip(op->out[0], f);
 		last = op;
 	}
 	y = last->out[0];
