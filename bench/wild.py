@@ -103,7 +103,7 @@ class Input:
 
 
 def step(cmd, timeout):
-    """Runs a program: its output, seconds and largest memory in bytes. What it says on stderr is the failure's reason."""
+    """Runs a program: its output, seconds of CPU time and largest memory in bytes. What it says on stderr is the failure's reason."""
     begin = time.monotonic()
     with subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
         late = threading.Timer(timeout, p.kill)
@@ -124,7 +124,7 @@ def step(cmd, timeout):
     if p.returncode:
         lines = [l for l in (texts["err"] or texts["out"]).strip().split("\n") if not l.startswith("warning")] or [""]
         raise Failure(("CRASH " if p.returncode < 0 or p.returncode >= BUG else "") + lines[-1][:400])
-    return texts["out"], seconds, usage.ru_maxrss * 1024
+    return texts["out"], usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 
 def reference(model, inputs, work, peer, timeout):

@@ -31,14 +31,27 @@ struct verifier {
 	struct vpacket *pkt;			/* by interval, then core, then order */
 	unsigned count;
 	uint32_t *life;				/* by interval: checkpoints before it */
-	struct unit *shadow;
+	struct unit *shadow;			/* of the first unit of a stretch for all of it */
+	uint64_t *first;			/* bits: where a stretch begins */
 	/* the memory being looked at */
 	bool lmem;
 	unsigned mem;				/* core or segment */
-	uint64_t size, unit, base;		/* bytes; window's first unit */
+	uint64_t size, unit, base, units;	/* bytes; of the window the first unit, how many */
+	struct access *access;			/* all there are to it, in the order of the packets */
+	size_t accesses;
 };
 
 struct block { bool lmem; unsigned mem; int64_t at; int64_t dim[4], stride[4]; unsigned elem; bool write; };
+
+/*
+ * A block as runs of bytes: run bytes at at + sum(i[k] * stride[k]). From axis k on it spans the bytes lo[k] .. hi[k] - 1
+ * relative to where the outer axes stand.
+ */
+struct access {
+	const struct vpacket *by;
+	bool write;
+	int64_t at, run, dim[4], stride[4], lo[5], hi[5];
+};
 
 /* ---- reading packets ---- */
 
@@ -262,63 +275,127 @@ static int refuse(const struct verifier *v, const struct vpacket *p, uint64_t at
 			    v->mem, text);
 }
 
-static int visit(struct verifier *v, const struct vpacket *p, uint64_t i, bool write)
+/* The last bit at or before i; there is one. */
+static uint64_t bit_before(const uint64_t *bits, uint64_t i)
 {
-	struct unit *u = &v->shadow[i - v->base];
+	uint64_t w = i / 64, word = bits[w] & (~0ull >> (63 - i % 64));
+
+	while (!word)
+		word = bits[--w];
+	return w * 64 + 63 - (uint64_t)__builtin_clzll(word);
+}
+
+/* The first bit behind i and before end, or end. */
+static uint64_t bit_behind(const uint64_t *bits, uint64_t i, uint64_t end)
+{
+	uint64_t w = (i + 1) / 64, word;
+
+	if (i + 1 >= end)
+		return end;
+	word = bits[w] & (~0ull << ((i + 1) % 64));
+	while (!word && (w + 1) * 64 < end)
+		word = bits[++w];
+	w = word ? w * 64 + (uint64_t)__builtin_ctzll(word) : end;
+	return w < end ? w : end;
+}
+
+static void split(struct verifier *v, uint64_t i)
+{
+	if (v->first[i / 64] >> (i % 64) & 1)
+		return;
+	v->shadow[i] = v->shadow[bit_before(v->first, i)];
+	v->first[i / 64] |= 1ull << (i % 64);
+}
+
+static void join_stretches(struct verifier *v, uint64_t from, uint64_t to)
+{
+	for (uint64_t i = bit_behind(v->first, from, to); i < to; i = bit_behind(v->first, i, to))
+		v->first[i / 64] &= ~(1ull << (i % 64));
+}
+
+/* An access to the stretch that begins at unit i. After a write it has no past that differs from its neighbours'. */
+static int visit(struct verifier *v, const struct vpacket *p, uint64_t i, uint32_t life, bool write)
+{
+	struct unit *u = &v->shadow[i];
 	uint8_t me = (uint8_t)(1u << p->core);
-	uint32_t life = v->lmem ? v->life[p->interval] + 1 : 1;
+	uint64_t at = (v->base + i) * v->unit;
 
-	if (u->interval != p->interval + 1) {
-		uint32_t init = u->init;
-
-		*u = (struct unit){ .interval = p->interval + 1, .init = init };
-	}
+	if (u->interval != p->interval + 1)
+		*u = (struct unit){ .interval = p->interval + 1, .init = u->init };
 	if ((u->writer_cores & ~me) || (write && (u->reader_cores & ~me)))
-		return refuse(v, p, i * v->unit, "touches what another core writes or reads since the last barrier");
+		return refuse(v, p, at, "touches what another core writes or reads since the last barrier");
 	if (u->written && u->writer != p->engine && p->done[u->writer] < u->written)
-		return refuse(v, p, i * v->unit, "does not wait for the packet that wrote before");
+		return refuse(v, p, at, "does not wait for the packet that wrote before");
 	if (!write) {
 		if (u->init != life)
-			return refuse(v, p, i * v->unit, "reads what nobody has written");
+			return refuse(v, p, at, "reads what nobody has written");
 		u->reader_cores |= me;
 		u->read[p->engine] = p->ordinal;
 		return 0;
 	}
 	for (unsigned e = 0; e < MICA_ENGINE_COUNT; e++)
 		if (e != p->engine && p->done[e] < u->read[e])
-			return refuse(v, p, i * v->unit, "does not wait for the packet that reads before");
-	memset(u->read, 0, sizeof(u->read));
-	u->writer_cores |= me;
-	u->writer = p->engine;
-	u->written = p->ordinal;
-	u->init = life;
+			return refuse(v, p, at, "does not wait for the packet that reads before");
+	*u = (struct unit){ .interval = p->interval + 1, .written = p->ordinal, .writer = p->engine, .writer_cores = me, .init = life };
 	return 0;
 }
 
-static int visit_block(struct verifier *v, const struct vpacket *p, const struct block *b)
+static int visit_run(struct verifier *v, const struct access *a, uint64_t from, uint64_t to)
 {
-	int64_t lo = (int64_t)(v->base * v->unit), hi = lo + (int64_t)(WINDOW * v->unit);
-	int64_t run = b->elem, cols = b->dim[3], step = b->stride[3];
+	uint32_t life = v->lmem ? v->life[a->by->interval] + 1 : 1;
+	int ret = 0;
 
-	if (step == b->elem || cols == 1) {	/* the innermost axis is one run */
-		run = cols * b->elem;
-		cols = 1;
+	split(v, from);
+	if (to < v->units)
+		split(v, to);
+	for (uint64_t i = from; i < to && !ret; i = bit_behind(v->first, i, to))
+		ret = visit(v, a->by, i, life, a->write);
+	if (a->write)
+		join_stretches(v, from, to);
+	return ret;
+}
+
+/* What of the access lies in the window, from axis k on. */
+static int visit_axis(struct verifier *v, const struct access *a, unsigned k, int64_t at)
+{
+	int64_t lo = (int64_t)(v->base * v->unit), hi = lo + (int64_t)(v->units * v->unit);
+	int ret = 0;
+
+	if (at + a->hi[k] <= lo || at + a->lo[k] >= hi)
+		return 0;
+	if (k == 4) {
+		lo = at > lo ? at - lo : 0;
+		hi = (at + a->run < hi ? at + a->run : hi) - (int64_t)(v->base * v->unit);
+		return visit_run(v, a, (uint64_t)lo / v->unit, (uint64_t)hi / v->unit);
 	}
-	for (int64_t n = 0; n < (b->stride[0] ? b->dim[0] : 1); n++)
-		for (int64_t h = 0; h < (b->stride[1] ? b->dim[1] : 1); h++)
-			for (int64_t w = 0; w < (b->stride[2] ? b->dim[2] : 1); w++)
-				for (int64_t c = 0; c < (step ? cols : 1); c++) {
-					int64_t from = b->at + n * b->stride[0] + h * b->stride[1] + w * b->stride[2] + c * step;
-					int64_t to = from + run < hi ? from + run : hi;
+	for (int64_t i = 0; i < a->dim[k] && !ret; i++)
+		ret = visit_axis(v, a, k + 1, at + i * a->stride[k]);
+	return ret;
+}
 
-					for (int64_t i = from > lo ? from : lo; i < to; i += (int64_t)v->unit) {
-						int ret = visit(v, p, (uint64_t)i / v->unit, b->write);
+/* Axes that repeat the same bytes go, those that continue what is inside them become part of the run. */
+static struct access access_of(const struct vpacket *p, const struct block *b)
+{
+	struct access a = { .by = p, .write = b->write, .at = b->at, .run = b->elem };
+	bool joined = true;
 
-						if (ret)
-							return ret;
-					}
-				}
-	return 0;
+	for (int k = 3; k >= 0; k--) {
+		a.dim[k] = b->stride[k] ? b->dim[k] : 1;
+		a.stride[k] = b->stride[k];
+		joined = joined && (a.dim[k] == 1 || a.stride[k] == a.run);
+		if (joined) {
+			a.run *= a.dim[k];
+			a.dim[k] = 1;
+		}
+	}
+	a.hi[4] = a.run;
+	for (int k = 3; k >= 0; k--) {
+		int64_t reach = (a.dim[k] - 1) * a.stride[k];
+
+		a.lo[k] = a.lo[k + 1] + (reach < 0 ? reach : 0);
+		a.hi[k] = a.hi[k + 1] + (reach > 0 ? reach : 0);
+	}
+	return a;
 }
 
 static bool here(const struct verifier *v, const struct block *b)
@@ -337,11 +414,12 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 	return a;
 }
 
-/* The largest unit that every access to this memory is a multiple of. */
-static uint64_t common_unit(const struct verifier *v)
+static void collect(struct verifier *v)
 {
-	uint64_t g = v->size;
+	size_t room = 64;
 
+	v->accesses = 0;
+	v->access = ir_alloc(room, sizeof(*v->access));
 	for (unsigned i = 0; i < v->count; i++) {
 		struct block b[BLOCKS];
 		unsigned n = blocks_of(&v->pkt[i], b);
@@ -349,15 +427,29 @@ static uint64_t common_unit(const struct verifier *v)
 		for (unsigned k = 0; k < n; k++) {
 			if (!here(v, &b[k]))
 				continue;
-			g = gcd(g, (uint64_t)b[k].at);
-			if (b[k].stride[3] == b[k].elem || b[k].dim[3] == 1)
-				g = gcd(g, (uint64_t)b[k].dim[3] * b[k].elem);
-			else
-				g = gcd(gcd(g, b[k].elem), (uint64_t)llabs(b[k].stride[3]));
-			for (unsigned d = 0; d < 3; d++)
-				if (b[k].dim[d] > 1)
-					g = gcd(g, (uint64_t)llabs(b[k].stride[d]));
+			if (v->accesses == room) {
+				room *= 2;
+				v->access = realloc(v->access, room * sizeof(*v->access));
+				if (!v->access)
+					abort();
+			}
+			v->access[v->accesses++] = access_of(&v->pkt[i], &b[k]);
 		}
+	}
+}
+
+/* The largest unit that every access to this memory is a multiple of. */
+static uint64_t common_unit(const struct verifier *v)
+{
+	uint64_t g = v->size;
+
+	for (size_t i = 0; i < v->accesses; i++) {
+		const struct access *a = &v->access[i];
+
+		g = gcd(gcd(g, (uint64_t)a->at), (uint64_t)a->run);
+		for (unsigned d = 0; d < 4; d++)
+			if (a->dim[d] > 1)
+				g = gcd(g, (uint64_t)llabs(a->stride[d]));
 	}
 	return g ? g : 1;
 }
@@ -367,24 +459,20 @@ static int check_window(struct verifier *v, bool input, bool output)
 	uint64_t units = (v->size + v->unit - 1) / v->unit - v->base;
 	int ret = 0;
 
-	units = units < WINDOW ? units : WINDOW;
-	v->shadow = ir_alloc(units, sizeof(*v->shadow));	/* pages that nobody visits cost nothing */
-	for (uint64_t i = 0; i < units && input; i++)
-		v->shadow[i].init = 1;
-	for (unsigned i = 0; i < v->count && !ret; i++) {
-		struct block b[BLOCKS];
-		unsigned n = blocks_of(&v->pkt[i], b);
-
-		for (unsigned k = 0; k < n && !ret; k++)
-			if (here(v, &b[k]))
-				ret = visit_block(v, &v->pkt[i], &b[k]);
-	}
-	for (uint64_t i = 0; i < units && output && !ret; i++)
+	v->units = units < WINDOW ? units : WINDOW;
+	v->shadow = ir_alloc(v->units, sizeof(*v->shadow));	/* pages that nobody visits cost nothing */
+	v->first = ir_alloc(v->units / 64 + 1, sizeof(*v->first));
+	v->first[0] = 1;
+	v->shadow[0].init = input;
+	for (size_t i = 0; i < v->accesses && !ret; i++)
+		ret = visit_axis(v, &v->access[i], 0, v->access[i].at);
+	for (uint64_t i = 0; i < v->units && output && !ret; i = bit_behind(v->first, i, v->units))
 		if (!v->shadow[i].init)
 			ret = mica_err_set(v->err, MICA_ERR_INTERNAL, "%s: the streams are refused: byte %llu of output '%s' is never written; please report it",
 					   v->c->g->name, (unsigned long long)((v->base + i) * v->unit),
 					   v->c->output_name[v->mem - MICA_SEG_IO - v->c->g->inputs]);
 	free(v->shadow);
+	free(v->first);
 	return ret;
 }
 
@@ -397,9 +485,11 @@ static int check_memory(struct verifier *v, bool lmem, unsigned mem, uint64_t si
 	v->size = size;
 	if (!size)
 		return 0;
+	collect(v);
 	v->unit = common_unit(v);
 	for (v->base = 0; v->base * v->unit < size && !ret; v->base += WINDOW)
 		ret = check_window(v, input, output);
+	free(v->access);
 	return ret;
 }
 
