@@ -22,7 +22,8 @@
 #define PART_MAX_B		4u		/* blocks to a part: four of 8-bit results fill a cache line */
 #define PART_BYTES		(64u * 1024)	/* of a part's weights, unless two blocks have more */
 #define BATCH_WORDS		2048u		/* accumulators that wait for the epilogue: 8 KiB, and at least one tile */
-#define ITEM_MIN_MACS		(1u << 17)	/* packets below twice that stay on the caller's thread */
+#define ITEM_CYCLES		300u		/* of an item, whatever it does */
+#define MEET_CYCLES		5000u		/* of a packet that several threads work on: to find it, to meet at its end */
 
 struct blocked {
 	struct exec *x;
@@ -79,6 +80,7 @@ struct blocked {
 	uint32_t p, b, kernel_b, row_tiles;	/* pixels to a tile, blocks to a part, to a kernel */
 	uint64_t tiles, tiles_per_item;
 	uint32_t group_parts, parts, splits;	/* parts: runs of b blocks, of a group and of all; splits of them to items */
+	bool alone;			/* not worth several threads */
 	size_t scratch_w, scratch_panel, scratch_image;
 };
 
@@ -398,29 +400,58 @@ static void choose_tiles(struct blocked *o)
 	o->parts = o->group_parts * o->groups;
 }
 
-/* Items: as many tiles as the cache holds activations for; when those are few, the channels are split as well. */
+/* What an item of so many pixels and channels costs, roughly, in cycles: products, results, weights and activations made ready. */
+static uint64_t item_cost(const struct blocked *o, uint64_t pixels, uint64_t channels)
+{
+	unsigned rate = o->cls == MAC_FLOAT ? 64 : o->cls == MAC_I8 ? 128 : 32;
+
+	return pixels * channels * o->k_len / rate + pixels * channels / 4 + channels * o->k_len / (o->widens ? 10 : 64) +
+	       pixels * (o->panel ? o->panel_lda : o->pixel_bytes) / 16 + ITEM_CYCLES;
+}
+
+/* The time of `threads` with so many ranges of tiles by splits of the channels; small items make up for a thread that is late. */
+static uint64_t plan_cost(const struct blocked *o, unsigned threads, uint64_t ranges, uint32_t splits)
+{
+	uint64_t one = item_cost(o, div_up(o->tiles, ranges) * o->p, div_up(o->parts, splits) * o->b * 16);
+
+	return div_up(ranges * splits, threads) * one + one / 8;
+}
+
+/*
+ * Items: as many tiles as the cache holds activations for, at most. Where that makes few of them, what pays for the threads
+ * decides: smaller ones, some channels each, or the caller alone.
+ */
 static void choose_items(struct blocked *o)
 {
 	unsigned threads = pool_threads(o->x->e->pool);
 	size_t bytes = o->panel ? o->panel_lda : o->pixel_bytes;
-	uint64_t pixels = ITEM_BYTES / bytes, items;
+	uint64_t pixels = ITEM_BYTES / bytes, least, best = UINT64_MAX, ranges;
 
 	pixels = pixels > ITEM_MAX_PIXELS ? ITEM_MAX_PIXELS : pixels < 4 * o->p ? 4 * o->p : pixels;
-	o->tiles_per_item = div_up(pixels, o->p);
-	if (o->tiles_per_item > div_up(o->tiles, threads) && o->tiles >= 4 * threads)
-		o->tiles_per_item = div_up(o->tiles, threads);
-	if (o->tiles_per_item > o->tiles)
-		o->tiles_per_item = o->tiles;
-	while (div_up(o->tiles, o->tiles_per_item) > 1u << 16)
-		o->tiles_per_item *= 2;
-	items = div_up(o->tiles, o->tiles_per_item);
-	if (items > threads) {		/* none has more of them than another */
-		o->tiles_per_item = div_up(o->tiles, round_up(items, threads));
-		items = div_up(o->tiles, o->tiles_per_item);
+	least = ranges = div_up(o->tiles, div_up(pixels, o->p));
+	least = ranges = least > 1u << 16 ? 1u << 16 : least;
+	o->splits = 1;
+	o->alone = threads == 1;
+	if (least >= 4 * threads)
+		ranges = round_up(least, threads);
+	for (uint32_t s = 1; threads > 1 && least < 4 * threads && s <= o->parts && s <= 8; s++)
+		for (unsigned m = 1; m <= 3; m++) {
+			uint64_t r = div_up(m * threads, s), cost;
+
+			r = r < least ? least : r > o->tiles ? o->tiles : r;
+			cost = plan_cost(o, threads, r, s);
+			if (cost < best) {
+				best = cost;
+				ranges = r;
+				o->splits = s;
+			}
+		}
+	if (best != UINT64_MAX && plan_cost(o, 1, least, 1) < best + MEET_CYCLES) {
+		o->alone = true;
+		ranges = least;
+		o->splits = 1;
 	}
-	o->splits = threads == 1 || items >= 2 * threads ? 1 : (uint32_t)div_up(2 * threads, items);
-	if (o->splits > o->parts)
-		o->splits = o->parts;
+	o->tiles_per_item = div_up(o->tiles, ranges);
 }
 
 /*
@@ -479,12 +510,11 @@ static bool blocked_plan(struct blocked *o)
 
 static int blocked_run(struct blocked *o)
 {
-	uint64_t macs = (uint64_t)o->out_n * o->out_h * o->out_w * o->cout * o->groups * o->k_len;
 	uint32_t items = (uint32_t)div_up(o->tiles, o->tiles_per_item) * o->splits;
 
 	if (!pool_reserve(o->x->e->pool, o->scratch_w + o->scratch_panel + o->scratch_image + 64))
 		return MICA_FAULT_BUS;
-	if (macs < 2 * ITEM_MIN_MACS)
+	if (o->alone)
 		run_here(blocked_item, o, items);
 	else
 		pool_run(o->x->e->pool, blocked_item, o, items);

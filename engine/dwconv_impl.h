@@ -16,7 +16,7 @@
 #define DW_MAX_CHUNK	4u		/* blocks of channels to a tile: 8-bit results fill a cache line */
 #define DW_TILE_BYTES	(28u * 1024)	/* of rows, unless that makes tiles too narrow */
 #define DW_MIN_COLUMNS	7u		/* ... which is fewer results than this */
-#define DW_MIN_MACS	(1u << 17)	/* packets below twice that stay on the caller's thread */
+#define DW_MIN_MACS	(1u << 14)	/* packets below twice that stay on the caller's thread */
 
 /* Without rows of vectors: any shape, one pixel of up to 16 channels at a time. Leaves the accumulators in out. */
 static void dw_pixel_slow(const struct dwop *o, uint64_t n, int64_t y0, int64_t x0, uint32_t c, float out[16],

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Threads of an engine. Workers take items from a counter, so which thread does an item is open, what it does is not.
+ * Threads of an engine. Which thread does an item is open, what it does is not. Each begins with a run of items of its own,
+ * so that a layer finds what the one before it left in the same core's cache; who is done helps the others.
  * Whoever has nothing to do spins for a bounded time, then sleeps on a futex: longer while a job runs, since its next
  * packet is near and waking up costs tens of microseconds, and only briefly when none does.
  */
@@ -29,6 +30,8 @@ struct worker {
 	unsigned index;
 	pthread_t thread;
 	void *scratch;
+	_Alignas(LINE) _Atomic uint32_t next;	/* of the items that it begins with, up to `end` */
+	uint32_t end;
 };
 
 struct pool {
@@ -39,11 +42,10 @@ struct pool {
 	/* The work at hand; written before `ticket` moves on. */
 	pool_fn *fn;
 	void *ctx;
-	uint32_t items;
+	unsigned runs;			/* of items: worker[i] has the i-th */
 	_Atomic bool busy;		/* between pool_begin and pool_end */
 	_Alignas(LINE) _Atomic uint32_t ticket;	/* futex of the workers: one more for each pool_run and pool_begin */
 	_Atomic uint32_t sleepers;
-	_Alignas(LINE) _Atomic uint32_t next;
 	_Alignas(LINE) _Atomic uint32_t state;	/* futex of the caller. OPEN while workers may join; the rest: who is in */
 	_Atomic uint32_t waiting;	/* the caller sleeps on state */
 
@@ -102,10 +104,15 @@ static void futex_wake(_Atomic uint32_t *word, unsigned n)
 
 static void take_items(struct pool *p, unsigned thread)
 {
-	uint32_t i;
+	unsigned runs = p->runs;
 
-	while ((i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < p->items)
-		p->fn(p->ctx, i, thread);
+	for (unsigned k = 0; k < runs; k++) {
+		struct worker *w = &p->worker[(thread + k) % runs];
+		uint32_t i;
+
+		while ((i = atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed)) < w->end)
+			p->fn(p->ctx, i, thread);
+	}
 }
 
 /* Waits until the ticket differs from *seen, which it updates. false: quit. */
@@ -189,8 +196,11 @@ void pool_run(struct pool *p, pool_fn *fn, void *ctx, uint32_t n)
 	}
 	p->fn = fn;
 	p->ctx = ctx;
-	p->items = n;
-	atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+	p->runs = p->threads < n ? p->threads : n;
+	for (unsigned i = 0; i < p->runs; i++) {
+		atomic_store_explicit(&p->worker[i].next, (uint32_t)((uint64_t)n * i / p->runs), memory_order_relaxed);
+		p->worker[i].end = (uint32_t)((uint64_t)n * (i + 1) / p->runs);
+	}
 	atomic_store_explicit(&p->state, OPEN, memory_order_release);
 	publish(p, n - 1);
 	take_items(p, 0);
