@@ -17,7 +17,7 @@ void mica_compile_defaults(struct mica_compile_options *o)
 	o->verify = true;
 }
 
-static int check_options(const struct mica_compile_options *o, struct mica_err *err)
+int ir_check_options(const struct mica_compile_options *o, struct mica_err *err)
 {
 	if (o->format != MICA_E4M3 && o->format != MICA_E5M2 && o->format != MICA_I8 &&
 	    o->format != MICA_BF16 && o->format != MICA_F32)
@@ -50,7 +50,7 @@ static int run(const char *onnx_path, const char *until, const char *out_path,
 	       const struct mica_compile_options *o, struct mica_err *err)
 {
 	struct ir_graph *g;
-	int r = check_options(o, err);
+	int r = ir_check_options(o, err);
 
 	if (r)
 		return r;

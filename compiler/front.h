@@ -58,6 +58,9 @@ struct ir_value *const_f32(struct ir_graph *g, struct ir_value *v);	/* f32 value
 struct ir_value *const_as(struct ir_graph *g, struct ir_value *k, const struct ir_value *y);	/* a constant in the format of y */
 float const_scalar(const struct ir_value *v, bool *ok);	/* every element is equal: that value */
 
+/* ---- compile.c ---- */
+int ir_check_options(const struct mica_compile_options *o, struct mica_err *err);
+
 /* ---- unfused.c ---- */
 void ir_note_unfused(struct ir_graph *g);	/* remembers the nodes' results while they are still there */
 

@@ -337,6 +337,20 @@ int ir_batch_load(struct ir_batch *b, int (*load)(void *opaque, unsigned sample,
 	return ret;
 }
 
+static int batch_host(struct ir_batch *b, const struct ir_op *op)
+{
+	int ret = 0;
+
+	free(b->t.scratch);
+	b->t.scratch = ir_alloc(b->t.scratch_size + 1, 1);
+	for (unsigned s = 0; s < b->samples && !ret; s++) {
+		b->t.lmem = b->lmem[s];
+		ret = run_host(&b->t, op);
+	}
+	b->t.lmem = NULL;
+	return ret;
+}
+
 static void *batch_work(void *arg)
 {
 	struct batch_worker *w = arg;
@@ -358,6 +372,8 @@ int ir_batch_step(struct ir_batch *b)
 	unsigned from = b->t.packets.count;
 	int ret = lower_step(&b->t, op, b->step), fault = 0;
 
+	if (!ret && op->kind == IR_HOST)
+		ret = batch_host(b, op);
 	for (unsigned i = 0; i < b->workers && !ret; i++) {
 		w[i] = (struct batch_worker){ .b = b, .index = i, .from = from, .to = b->t.packets.count };
 		w[i].started = i && !pthread_create(&w[i].thread, NULL, batch_work, &w[i]);
@@ -396,6 +412,7 @@ void ir_batch_free(struct ir_batch *b)
 	be_blob_fini(&b->t.blob);
 	free(b->t.packets.pkt);
 	free(b->t.offset);
+	free(b->t.scratch);
 	free(b->lmem);
 	free(b->engine);
 	free(b);

@@ -18,7 +18,8 @@ struct command {
 	int (*run)(int argc, char **argv);
 	const char *help;
 };
-extern const struct command cmd_info, cmd_compile, cmd_calibrate, cmd_run, cmd_eval, cmd_bench, cmd_dump, cmd_diff, cmd_memplan, cmd_onnx_test;
+extern const struct command cmd_info, cmd_compile, cmd_calibrate, cmd_run, cmd_eval, cmd_bench, cmd_dump, cmd_diff, cmd_memplan, cmd_onnx_test,
+	cmd_compare;
 
 /* ---- messages (cli.c) ---- */
 
@@ -58,6 +59,7 @@ struct cli_group {
 
 #define CLI_CALL(name, type, field, take) { name, take, offsetof(type, field), 0, 0, NULL, 0 }
 #define CLI_FLAG(name, type, field) CLI_CALL(name, type, field, cli_take_flag)			/* bool */
+#define CLI_MAYBE(name, type, field) CLI_CALL(name, type, field, cli_take_maybe)		/* struct cli_maybe: --name or --name=FILE */
 #define CLI_TEXT(name, type, field) CLI_CALL(name, type, field, cli_take_text)			/* const char * into argv */
 #define CLI_SECONDS(name, type, field) CLI_CALL(name, type, field, cli_take_seconds)		/* double */
 #define CLI_BYTES(name, type, field) CLI_CALL(name, type, field, cli_take_bytes)		/* uint32_t: 2M, 256K, 65536 */
@@ -76,6 +78,8 @@ int cli_usage(const struct command *cmd);	/* prints the help to stdout; 0 */
 
 /* What tables call, and functions of one's own may call. */
 int cli_take_flag(const struct cli_opt *o, const char *arg, void *to);
+struct cli_maybe { bool given; const char *file; };
+int cli_take_maybe(const struct cli_opt *o, const char *arg, void *to);
 int cli_take_text(const struct cli_opt *o, const char *arg, void *to);
 int cli_take_choice(const struct cli_opt *o, const char *arg, void *to);
 int cli_take_set(const struct cli_opt *o, const char *arg, void *to);

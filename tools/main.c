@@ -7,7 +7,7 @@
 
 static const struct command *const commands[] = {
 	&cmd_info, &cmd_compile, &cmd_calibrate, &cmd_run, &cmd_eval, &cmd_bench, &cmd_dump, &cmd_diff, &cmd_memplan,
-	&cmd_onnx_test,
+	&cmd_onnx_test, &cmd_compare,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -80,6 +80,12 @@ int cli_take_flag(const struct cli_opt *o, const char *arg, void *to)
 	return 0;
 }
 
+int cli_take_maybe(const struct cli_opt *o, const char *arg, void *to)
+{
+	*(struct cli_maybe *)to = (struct cli_maybe){ true, arg };
+	return arg && !*arg ? cli_fail(MICA_ERR_USAGE, "--%s=: a file's name is expected", o->name) : 0;
+}
+
 int cli_take_text(const struct cli_opt *o, const char *arg, void *to)
 {
 	(void)o;
@@ -150,6 +156,11 @@ static bool known(const struct parser *p, const char *name)
 	return false;
 }
 
+static int values_of(const struct cli_opt *o)
+{
+	return o->take == cli_take_flag ? no_argument : o->take == cli_take_maybe ? optional_argument : required_argument;
+}
+
 static void collect(struct parser *p, const struct cli_group *groups)
 {
 	for (; groups->opt; groups++) {
@@ -158,8 +169,7 @@ static void collect(struct parser *p, const struct cli_group *groups)
 				continue;
 			p->opt[p->count] = o;
 			p->group[p->count] = groups;
-			p->getopt[p->count] = (struct option){ o->name, o->take == cli_take_flag ? no_argument : required_argument,
-							       NULL, FIRST + p->count };
+			p->getopt[p->count] = (struct option){ o->name, values_of(o), NULL, FIRST + p->count };
 			p->count++;
 		}
 	}

@@ -85,7 +85,7 @@ check "bench has latency_ms.p99" json "$work/bench.json" latency_ms p99
 check "bench has gmac_per_s" json "$work/bench.json" gmac_per_s
 check "bench of an .onnx compiles it" "$MICA" bench $model --backend=cpu --seconds=0.2 --format=int8
 check "help lists the commands" bash -c "'$MICA' help | grep -q compile"
-for command in info compile calibrate run eval bench dump diff; do
+for command in info compile calibrate compare run eval bench dump diff; do
 	check "$command --help exits with 0" bash -c "'$MICA' $command --help | grep -q '^usage: mica $command'"
 done
 check "--version" bash -c "'$MICA' --version | grep -q '^mica [0-9]'"
@@ -101,6 +101,25 @@ expect "calibrate without -o" 2 "-o TABLE" "$MICA" calibrate $model --calib="$ca
 expect "unknown repair" 2 "allowed are none, all, cle" "$MICA" compile $model -o "$work/t.mica" --repair=magic
 expect "none stands alone" 2 "'none' stands alone" "$MICA" compile $model -o "$work/t.mica" --repair=cle,none
 expect "percentile out of range" 2 "from 50 to 100" "$MICA" compile $model -o "$work/t.mica" --percentile=101
+
+# ---- compare ----
+check "compare prints layers and outputs" bash -c "'$MICA' compare $model --format=int8 --calib='$calib' 2>/dev/null | grep -q '^output logits: cosine 0.99'"
+check "compare --top=0 prints every layer" bash -c "[ \$('$MICA' compare $model --format=int8 --calib='$calib' --top=0 2>/dev/null | wc -l) -gt 30 ]"
+check "compare writes a page that loads nothing" bash -c "'$MICA' compare $model --calib='$calib' --html='$work/c.html' --json='$work/compare.json' && grep -q '</html>' '$work/c.html' && ! grep -qiE '(src|href)=.?https?:|@import|url\(' '$work/c.html'"
+check "compare --json=FILE has layers" json "$work/compare.json" layers 0 network cosine
+check "compare --json prints one object" bash -c "'$MICA' compare $model --calib='$calib' --json 2>/dev/null | python3 -m json.tool >/dev/null"
+check "f32 is exact" bash -c "'$MICA' compare $model --format=f32 --calib='$calib' --sort=snr | grep -q 'output logits: cosine 1.00000, SNR exact'"
+npy "$work/beyond.npy" '<f4' 1x1x28x28 2
+expect "compare warns loudly of inputs beyond their range" 0 "WARNING: 'input' saturates: .*check the preprocessing" "$MICA" compare $model --format=int8 --calib="$calib" --input="$work/beyond.npy"
+expect "compare without samples" 2 "nothing to compare on" "$MICA" compare $model --format=int8
+expect "compare with an empty folder" 3 "holds no .jpg" bash -c "mkdir -p '$work/nothing'; '$MICA' compare $model --input='$work/nothing'"
+expect "compare int8 without calibration" 2 "pass --calib" "$MICA" compare $model --format=int8 --input="$work/x.npy"
+expect "compare with a qtable for nobody" 2 "no operator 'nobody'" bash -c "echo nobody bf16 >'$work/n.qtable'; '$MICA' compare $model --calib='$calib' --qtable='$work/n.qtable'"
+expect "compare with an unknown order" 2 "allowed are alone, cos" "$MICA" compare $model --calib="$calib" --sort=best
+expect "compare takes no -o" 2 "unknown option" "$MICA" compare $model --calib="$calib" -o "$work/a"
+expect "compare to a missing folder" 3 "cannot be written" "$MICA" compare $model --calib="$calib" --html="$work/none/c.html"
+expect "compare to a device" 3 "not a regular file" "$MICA" compare $model --calib="$calib" --html=/dev/full
+check "a page that cannot be written leaves none" bash -c "! (ulimit -f 4; trap '' XFSZ; '$MICA' compare $model --calib='$calib' --html='$work/cut.html' 2>/dev/null) && ! ls '$work' | grep cut"
 
 # ---- usage: 2 ----
 expect "no command" 2 "usage: mica" "$MICA"
