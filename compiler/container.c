@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The .mica file: header, metadata, constants; written to a temporary file beside it and renamed when it is on disk. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -49,6 +50,10 @@ static Mica__Tensor *tensor(struct metadata *md, const struct ir_value *v, char 
 		t->dims[i] = (uint32_t)v->dim[i];
 	t->scale = v->scale;
 	t->zero = v->zero;
+	if (v->is_input && v->calibrated && v->min <= v->max) {
+		t->range_min = fmaxf(v->min, -v->threshold);
+		t->range_max = fminf(v->max, v->threshold);
+	}
 	return t;
 }
 

@@ -110,7 +110,7 @@ static int if_both(struct ir_graph *g, struct ir_op *op)
 		struct ir_value *in[] = { ir_op_in(op, 0), then_out[i], else_out[i] };
 
 		if (op->out[i])
-			ir_value_replace(g, op->out[i], onnx_op(g, CHOOSE, op, op, in, 3)->out[0]);
+			ir_value_replace(g, op->out[i], onnx_control_op(g, CHOOSE, op, op, in, 3)->out[0]);
 	}
 	free(then_out);
 	free(else_out);

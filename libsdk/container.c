@@ -80,6 +80,9 @@ static int check_tensor(const Mica__Tensor *t, const char *what, size_t index, c
 			return sdk_err(EBADMSG, "%s: corrupt metadata: %s '%s' has impossible dimensions", name, what, t->name);
 	if (!isfinite(t->scale) || t->scale <= 0)
 		return sdk_err(EBADMSG, "%s: corrupt metadata: %s '%s' has the scale %g", name, what, t->name, t->scale);
+	if (!isfinite(t->range_min) || !isfinite(t->range_max) || t->range_min > t->range_max)
+		return sdk_err(EBADMSG, "%s: corrupt metadata: %s '%s' has the range %g to %g", name, what, t->name, t->range_min,
+			       t->range_max);
 	if (t->zero < -128 || t->zero > 255)
 		return sdk_err(EBADMSG, "%s: corrupt metadata: %s '%s' has the zero point %d", name, what, t->name, t->zero);
 	return 0;

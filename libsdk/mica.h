@@ -151,7 +151,14 @@ struct mica_tensor_info {
 	size_t bytes;				/* of the codes */
 	int counted_axis;			/* outputs: the data decide how many entries along this axis are valid
 						 * (mica_session_output_dims); -1: all are */
+	float range_min, range_max;		/* inputs: of the calibration samples, or what 8-bit codes hold. Both 0: not known */
 };
+/*
+ * How many values of an input lie outside of its range by more than `margin` of the range's width; *worst (may be NULL) is the one
+ * farthest outside. 0 when the range is not known. Values that are no numbers count. Such values are clipped, or are at least
+ * unlike what the model was calibrated with: results suffer.
+ */
+size_t mica_tensor_outside(const struct mica_tensor_info *t, const float *values, size_t elements, float margin, float *worst);
 unsigned mica_model_input_count(const struct mica_model *m);
 unsigned mica_model_output_count(const struct mica_model *m);
 /* NULL (and EINVAL's text) when the index is too large. */

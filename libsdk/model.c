@@ -47,6 +47,16 @@ static void fill_tensor(struct mica_tensor_info *info, const Mica__Tensor *t)
 	info->zero = t->zero;
 	info->bytes = info->elements * mica_dtype_size(t->dtype);
 	info->counted_axis = (int)t->counted_axis - 1;
+	info->range_min = t->range_min;
+	info->range_max = t->range_max;
+	if (info->range_min < info->range_max)
+		return;
+	if (t->dtype == MICA_I8 || t->dtype == MICA_U8) {	/* not calibrated: what the codes hold */
+		int first = t->dtype == MICA_I8 ? -128 : 0;
+
+		info->range_min = (float)(first - t->zero) * t->scale;
+		info->range_max = (float)(first + 255 - t->zero) * t->scale;
+	}
 }
 
 static Mica__Stream **streams_of(const Mica__Model *meta, unsigned phase)

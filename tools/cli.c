@@ -179,6 +179,19 @@ const char *dims_text(const struct mica_tensor_info *t, char *buf, size_t size)
 	return buf;
 }
 
+#define FAR 0.25f	/* of the range's width: a bright photo is no mistake, 0..255 instead of 0..1 is */
+
+void cli_warn_range(const struct mica_tensor_info *t, const float *values, const char *what)
+{
+	float worst = 0;
+	size_t n = mica_tensor_outside(t, values, t->elements, FAR, &worst);
+
+	if (n)
+		cli_note("mica: WARNING: %s: %.3g %% of the values of input '%s' are far outside of the range %.4g .. %.4g that the model was calibrated for, "
+			 "up to %.4g: results will be poor; check the preprocessing (sidecar), or calibrate with data like these", what,
+			 100.0 * (double)n / (double)t->elements, t->name, (double)t->range_min, (double)t->range_max, (double)worst);
+}
+
 void cli_crop(float *values, const struct mica_tensor_info *t, const uint32_t *valid)
 {
 	size_t front = 1, back = 1, keep;

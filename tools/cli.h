@@ -201,6 +201,8 @@ json_object *json_dims(const uint32_t *dim, unsigned rank);
 int json_print(json_object *o);				/* to stdout, frees; exit code */
 /* Brings the valid entries of a counted output (mica_session_output_dims) together, in place. */
 void cli_crop(float *values, const struct mica_tensor_info *t, const uint32_t *valid);
+/* Warns of values far outside of what the input was calibrated for; `what` names them. */
+void cli_warn_range(const struct mica_tensor_info *t, const float *values, const char *what);
 /* "1x3x416x416" */
 const char *dims_text(const struct mica_tensor_info *t, char *buf, size_t size);
 extern const char *const cli_format_names[5];		/* e4m3, e5m2, int8, bf16, f32: in the order of cli_formats */

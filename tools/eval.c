@@ -33,6 +33,8 @@ struct eval {
 	int32_t *prediction;
 	atomic_uint next, top1, top5, done;
 	atomic_int failed;			/* first exit code */
+	atomic_uint images_outside;		/* with a value outside of the input's range */
+	atomic_ullong values_outside;
 	unsigned sessions;
 	double seconds;
 };
@@ -187,6 +189,31 @@ static unsigned rank_of(const float *score, size_t n, unsigned label, int32_t *b
 	return label < n ? rank : n;
 }
 
+/* What calibration has not seen is clipped: once is no matter, often is. */
+static void count_outside(struct eval *e, const float *in)
+{
+	const struct mica_tensor_info *t = mica_model_input(e->model, 0);
+	size_t n = mica_tensor_outside(t, in, t->elements, 0.002f, NULL);
+
+	atomic_fetch_add(&e->images_outside, n > 0);
+	atomic_fetch_add(&e->values_outside, n);
+}
+
+static double part_outside(const struct eval *e)
+{
+	return (double)e->values_outside / ((double)e->set.count * (double)mica_model_input(e->model, 0)->elements);
+}
+
+static void warn_outside(const struct eval *e)
+{
+	const struct mica_tensor_info *t = mica_model_input(e->model, 0);
+
+	if (part_outside(e) > 1e-3)
+		cli_note("mica: WARNING: %.3g %% of the values of input '%s', in %u of %u images, lie outside of the range %.4g .. %.4g that the model was calibrated "
+			 "for: accuracy suffers; calibrate with more, varied images, or check the preprocessing (sidecar)", 100 * part_outside(e), t->name,
+			 e->images_outside, e->set.count, (double)t->range_min, (double)t->range_max);
+}
+
 static int eval_one(struct eval *e, struct mica_session *s, unsigned i, float *in, float *out)
 {
 	const struct mica_tensor_info *ti = mica_model_input(e->model, 0), *to = mica_model_output(e->model, 0);
@@ -195,6 +222,7 @@ static int eval_one(struct eval *e, struct mica_session *s, unsigned i, float *i
 
 	if (ret)
 		return ret;
+	count_outside(e, in);
 	ret = mica_session_set_input_f32(s, 0, in, ti->elements);
 	if (!ret)
 		ret = mica_session_run(s, -1);
@@ -297,6 +325,7 @@ static int print_result(const struct eval *e, const struct eval_args *a)
 	json_object *o;
 
 	mica_device_get_info(e->dev, &dev);
+	warn_outside(e);
 	if (!a->json) {
 		printf("top-1 %.2f %%, top-5 %.2f %% of %u images; %.1f images/s on %s, %u session%s\n", 100 * top1, 100 * top5,
 		       e->set.count, e->set.count / e->seconds, dev.name, e->sessions, e->sessions == 1 ? "" : "s");
@@ -306,6 +335,7 @@ static int print_result(const struct eval *e, const struct eval_args *a)
 	json_object_object_add(o, "top1", json_num(top1));
 	json_object_object_add(o, "top5", json_num(top5));
 	json_object_object_add(o, "images", json_object_new_int64(e->set.count));
+	json_object_object_add(o, "outside", json_num(part_outside(e)));
 	json_object_object_add(o, "images_per_s", json_num(e->set.count / e->seconds));
 	json_object_object_add(o, "backend", json_object_new_string(dev.backend == MICA_BACKEND_CPU ? "cpu" : "device"));
 	json_object_object_add(o, "device", json_object_new_string(dev.name));

@@ -122,6 +122,10 @@ static json_object *tensor_json(const struct mica_tensor_info *t)
 	json_object_object_add(o, "dtype", json_object_new_string(dtypes[t->dtype]));
 	json_object_object_add(o, "scale", json_num(t->scale));
 	json_object_object_add(o, "zero", json_object_new_int(t->zero));
+	if (t->range_min < t->range_max) {
+		json_object_object_add(o, "range_min", json_num((double)t->range_min));
+		json_object_object_add(o, "range_max", json_num((double)t->range_max));
+	}
 	return o;
 }
 
@@ -162,8 +166,11 @@ static void tensors_text(const char *what, unsigned n, const struct mica_tensor_
 	for (unsigned k = 0; k < n; k++) {
 		const struct mica_tensor_info *t = get(m, k);
 
-		printf("  %-6s  %-24s %s %s, scale %.6g, zero %d\n", what, t->name, dtypes[t->dtype], dims_text(t, buf, sizeof(buf)),
+		printf("  %-6s  %-24s %s %s, scale %.6g, zero %d", what, t->name, dtypes[t->dtype], dims_text(t, buf, sizeof(buf)),
 		       t->scale, t->zero);
+		if (get == mica_model_input && t->range_min < t->range_max)
+			printf(", range %.4g to %.4g", (double)t->range_min, (double)t->range_max);
+		putchar('\n');
 	}
 }
 

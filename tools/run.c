@@ -137,6 +137,7 @@ static int set_input(struct run *r, const char *arg, bool *given)
 	else
 		ret = cli_fail(MICA_ERR_USAGE, "--input=%s: a file that ends in .npy, .bin, .jpg or .png is expected", arg);
 	if (!ret) {
+		cli_warn_range(t, values, path);
 		ret = mica_session_set_input_f32(r->session, index, values, t->elements);
 		ret = ret ? cli_sdk(ret) : 0;
 	}

@@ -102,6 +102,22 @@ expect "unknown repair" 2 "allowed are none, all, cle" "$MICA" compile $model -o
 expect "none stands alone" 2 "'none' stands alone" "$MICA" compile $model -o "$work/t.mica" --repair=cle,none
 expect "percentile out of range" 2 "from 50 to 100" "$MICA" compile $model -o "$work/t.mica" --percentile=101
 
+# ---- inputs unlike the calibration data ----
+npy "$work/bytes.npy" '<f4' 1x1x28x28 40
+for net in net int8; do
+	expect "run warns of inputs far beyond their range ($net)" 0 "WARNING: .*bytes.npy: .* input 'input' are far outside .* check the preprocessing" \
+		"$MICA" run "$work/$net.mica" --input="$work/bytes.npy" --backend=cpu
+	check "run says nothing of usual ones ($net)" bash -c "! '$MICA' run '$work/$net.mica' --input='$work/x.npy' --backend=cpu 2>&1 | grep WARNING"
+done
+check "info shows the range of inputs" bash -c "'$MICA' info '$mica' | grep -q 'range -1.2 to 1.2'"
+idx=/usr/share/datasets/fashion-mnist/t10k
+if [ -e $idx-images-idx3-ubyte.gz ]; then
+	expect "eval counts values beyond the range" 0 "WARNING: .* of 20 images, lie outside of the range" "$MICA" eval "$mica" --images=$idx-images-idx3-ubyte.gz \
+		--labels=$idx-labels-idx1-ubyte.gz --limit=20 --backend=cpu --mul=0.1
+else
+	skip "eval counts values beyond the range" "no dataset-fashion-mnist"
+fi
+
 # ---- compare ----
 check "compare prints layers and outputs" bash -c "'$MICA' compare $model --format=int8 --calib='$calib' 2>/dev/null | grep -q '^output logits: cosine 0.99'"
 check "compare --top=0 prints every layer" bash -c "[ \$('$MICA' compare $model --format=int8 --calib='$calib' --top=0 2>/dev/null | wc -l) -gt 30 ]"

@@ -38,6 +38,23 @@ static void good_model_is_accepted(void **state)
 	free(file);
 }
 
+static void values_outside_of_the_range_are_counted(void **state)
+{
+	struct mica_tensor_info t = { .range_min = -1, .range_max = 3 }, unknown = { 0 };
+	const float v[] = { -1, 3, 3.5f, -1.5f, 100, 0, NAN };
+	float worst = 0;
+
+	(void)state;
+	assert_int_equal(mica_tensor_outside(&t, v, 2, 0, &worst), 0);
+	assert_true(worst == 0);
+	assert_int_equal(mica_tensor_outside(&t, v, 6, 0, &worst), 3);
+	assert_true(worst == 100);
+	assert_int_equal(mica_tensor_outside(&t, v, 6, 0.25f, NULL), 1);
+	assert_int_equal(mica_tensor_outside(&t, v, 7, 0.25f, &worst), 2);
+	assert_true(isnan(worst));
+	assert_int_equal(mica_tensor_outside(&unknown, v, 7, 0, &worst), 0);
+}
+
 static void truncation_anywhere_is_corrupt(void **state)
 {
 	size_t size;
@@ -129,6 +146,8 @@ static void dtype(Mica__Model *m) { m->inputs[0]->dtype = 200; }
 static void no_dtype(Mica__Model *m) { m->outputs[0]->dtype = 0; }
 static void scale(Mica__Model *m) { m->inputs[0]->scale = NAN; }
 static void zero_scale(Mica__Model *m) { m->inputs[0]->scale = 0; }
+static void no_range(Mica__Model *m) { m->inputs[0]->range_max = INFINITY; }
+static void turned_range(Mica__Model *m) { m->inputs[0]->range_min = 2, m->inputs[0]->range_max = 1; }
 static void huge_dim(Mica__Model *m) { m->inputs[0]->dims[0] = 0xffffffff; m->inputs[0]->dims[1] = 0xffffffff; }
 static void zero_dim(Mica__Model *m) { m->inputs[0]->dims[0] = 0; }
 static void zero_point(Mica__Model *m) { m->inputs[0]->zero = 1000; }
@@ -144,7 +163,7 @@ static void no_name(Mica__Model *m) { m->inputs[0]->name = ""; }
 static void absurd_metadata_is_refused(void **state)
 {
 	static const struct { void (*prepare)(Mica__Model *m); int err; } cases[] = {
-		{ isa, EPROTONOSUPPORT }, { dtype, EBADMSG }, { no_dtype, EBADMSG }, { scale, EBADMSG }, { zero_scale, EBADMSG },
+		{ isa, EPROTONOSUPPORT }, { dtype, EBADMSG }, { no_dtype, EBADMSG }, { scale, EBADMSG }, { zero_scale, EBADMSG }, { no_range, EBADMSG }, { turned_range, EBADMSG },
 		{ huge_dim, EBADMSG }, { zero_dim, EBADMSG }, { zero_point, EBADMSG }, { arena, EBADMSG }, { lmem, EBADMSG },
 		{ no_lmem, EBADMSG }, { no_streams, EBADMSG }, { odd_stream, EBADMSG }, { empty_stream, EBADMSG },
 		{ no_outputs, EBADMSG }, { no_name, EBADMSG },
@@ -202,6 +221,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(good_model_is_accepted),
+		cmocka_unit_test(values_outside_of_the_range_are_counted),
 		cmocka_unit_test(truncation_anywhere_is_corrupt),
 		cmocka_unit_test(bytes_behind_the_end_are_corrupt),
 		cmocka_unit_test(any_flipped_bit_is_corrupt),
