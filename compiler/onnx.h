@@ -88,6 +88,8 @@ int onnx_axis(struct ir_graph *g, struct ir_op *op, int64_t axis, unsigned rank)
 /* "model: node 'x' (Type): ..." */
 int onnx_fail(struct ir_graph *g, const struct ir_op *op, enum mica_err_code code, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/* Whether the compiler may make a constant of a x b numbers for op, a matrix of a transform for example; counts it. 0 or -code. */
+int onnx_room(struct ir_graph *g, const struct ir_op *op, int64_t a, int64_t b);
 
 /* ---- the operators ---- */
 struct onnx_def {

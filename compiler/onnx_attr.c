@@ -55,6 +55,17 @@ int onnx_fail(struct ir_graph *g, const struct ir_op *op, enum mica_err_code cod
 			    op->onnx_type, text, hint);
 }
 
+int onnx_room(struct ir_graph *g, const struct ir_op *op, int64_t a, int64_t b)
+{
+	int64_t most = (int64_t)((IR_MAX_FOLDED - g->folded) / sizeof(float));
+
+	if (a > 0 && b > most / a)
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED, "needs a constant of %lld x %lld numbers, too many; make its operands smaller",
+				 (long long)a, (long long)b);
+	g->folded += (size_t)(a * b) * sizeof(float);
+	return 0;
+}
+
 const Onnx__AttributeProto *onnx_attr(const struct ir_op *op, const char *name)
 {
 	const Onnx__NodeProto *n = op->onnx; /* NULL: made by the importer */

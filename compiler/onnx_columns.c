@@ -113,6 +113,8 @@ struct ir_value *build_convt_computed(struct build *b, struct ir_op *op, struct 
 		return NULL;
 	taps = taps_of(&win);
 	places = win.in[0] * win.in[1] * win.in[2];
+	if (onnx_room(b->g, op, oc * taps, taps))
+		return NULL;
 	w = build_reshape(b, w, 4, (int64_t[]){ 1, groups, c / groups, oc / groups * taps });
 	y = build_reshape(b, x, 4, (int64_t[]){ n, groups, c / groups, places });
 	y = expr_product(b, expr_swap(b, w, 2, 3), y, false);
@@ -181,7 +183,7 @@ static int canon_col2im(struct ir_graph *g, struct ir_op *op, const struct onnx_
 	struct window w;
 	(void)d;
 
-	if (col2im_window(g, op, &w))
+	if (col2im_window(g, op, &w) || onnx_room(g, op, x->dim[1], taps_of(&w)))
 		return -(int)g->err->code;
 	expr_becomes(b, op, 0, build_fold(b, x, x->dim[1] / taps_of(&w), &w));
 	return 0;

@@ -57,6 +57,8 @@ static int canon_loss(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	int64_t dim[IR_MAX_RANK];
 	unsigned all;
 
+	if (onnx_room(g, op, 1, x->dim[1]))
+		return -(int)g->err->code;
 	if (d->code)
 		x = log_softmax(b, x);
 	if (d->code && expr_wanted(op, 1))

@@ -18,6 +18,14 @@ static int axis_of(struct ir_graph *g, struct ir_op *op, int64_t def)
 
 /* ---- ArgMax, ArgMin, Hardmax ---- */
 
+/* Positions are numbers in f32. */
+static int check_positions(struct ir_graph *g, struct ir_op *op, int64_t n)
+{
+	if (n > 1 << 24)
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED, "positions above 2^24 are not exact in f32; make its operands smaller");
+	return onnx_room(g, op, 1, n);
+}
+
 static int infer_arg(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	const struct ir_value *x = op->in[0];
@@ -60,6 +68,8 @@ static int canon_arg(struct ir_graph *g, struct ir_op *op, const struct onnx_def
 	struct build b = expr_at(g, op);
 	int axis = axis_of(g, op, 0);
 
+	if (check_positions(g, op, op->in[0]->dim[axis]))
+		return -(int)g->err->code;
 	expr_becomes(&b, op, 0,
 		     position(&b, expr_in(g, op, 0), (unsigned)axis, (enum mica_red)d->code,
 			      onnx_int(op, "select_last_index", 0)));
@@ -90,6 +100,8 @@ static int canon_hardmax(struct ir_graph *g, struct ir_op *op, const struct onnx
 		x = build_reshape(&b, x, 2, dim);
 		axis = 1;
 	}
+	if (check_positions(g, op, x->dim[axis]))
+		return -(int)g->err->code;
 	at = position(&b, x, (unsigned)axis, MICA_RED_MAX, false);
 	expr_becomes(&b, op, 0,
 		     build_binary(&b, MICA_BIN_EQ, at,
@@ -210,7 +222,7 @@ static int canon_trilu(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 	bool upper = onnx_int(op, "upper", 1);
 	(void)d;
 
-	if (trilu_k(g, op, &k))
+	if (trilu_k(g, op, &k) || onnx_room(g, op, dim[0], dim[1]))
 		return -(int)g->err->code;
 	mask = build_const(&b, 2, dim, NULL);
 	for (int64_t i = 0; i < dim[0] * dim[1]; i++)
@@ -287,6 +299,8 @@ static int canon_onehot(struct ir_graph *g, struct ir_op *op, const struct onnx_
 	int64_t dim[IR_MAX_RANK], depth = y->dim[axis];
 	(void)d;
 
+	if (check_positions(g, op, depth))
+		return -(int)g->err->code;
 	memcpy(dim, y->dim, sizeof(dim));
 	dim[axis] = 1;
 	x = build_reshape(&b, x, y->rank, dim);

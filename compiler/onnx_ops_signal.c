@@ -210,7 +210,7 @@ static int canon_dft(struct ir_graph *g, struct ir_op *op, const struct onnx_def
 		   front[IR_MAX_RANK] = { 0 }, behind[IR_MAX_RANK] = { 0 }, dim[IR_MAX_RANK];
 	(void)d;
 
-	if (dft_length(g, op, have, &n))
+	if (dft_length(g, op, have, &n) || onnx_room(g, op, n * parts, bins * 2))
 		return -(int)g->err->code;
 	if (n < have)
 		x = build_slice1(b, x, axis, 0, n);
@@ -277,7 +277,7 @@ static int canon_stft(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	struct ir_op *conv;
 	(void)d;
 
-	if (stft_read(g, op, &f))
+	if (stft_read(g, op, &f) || onnx_room(g, op, f.length * f.parts, f.bins * 2))
 		return -(int)g->err->code;
 	x = build_reshape(b, x, 3, (int64_t[]){ n, x->dim[1], f.parts });
 	x = expr_swap(b, x, 1, 2);

@@ -250,6 +250,8 @@ static int canon_grid(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	for (unsigned i = 0; i < s; i++)
 		dim[1] *= y->dim[1 + i];
 	n = dim[1];
+	if (onnx_room(g, op, dim[0], n))
+		return -(int)g->err->code;
 	base = build_const(b, 2, dim, NULL);
 	for (int64_t p = 0; p < n; p++) {
 		int64_t left = p;

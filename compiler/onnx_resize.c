@@ -300,6 +300,9 @@ int canon_resize(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 	if (resize_read(g, op, &r))
 		return -(int)g->err->code;
 	if (r.mode == RESIZE_CUBIC || r.antialias || reaches_outside(op, &r)) {
+		for (unsigned i = 0; i < r.rank; i++)
+			if (resize_changes(&r, x, i) && onnx_room(g, op, x->dim[i], r.out[i]))
+				return -(int)g->err->code;
 		build_becomes(g, op->out[0], resize_by_matrices(&b, op, &r, x));
 		return 0;
 	}
