@@ -9,6 +9,7 @@
 #include <time.h>
 #include <cmocka.h>
 #include "plan.h"
+#include "plan_util.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(*(a)))
 #define BUF(f, l, s, a) ((struct plan_buf){ .first = (f), .last = (l), .size = (s), .align = (a) })
@@ -29,12 +30,6 @@ static struct plan_result solve(struct plan_buf *buf, size_t n, uint64_t capacit
 }
 
 /* ---- random problems ---- */
-
-static uint32_t rnd(uint64_t *state, uint32_t below)
-{
-	*state = *state * 6364136223846793005ull + 1442695040888963407ull;
-	return (uint32_t)(*state >> 33) % below;
-}
 
 static void make(struct plan_buf *buf, size_t n, uint64_t *seed)
 {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "plan.h"
+#include "plan_util.h"
 
 enum { PROBLEMS = 12000, BRUTE = 8, LARGEST = 40 };
 
@@ -17,12 +18,6 @@ static unsigned problems(void)
 	const char *env = getenv("MICA_PLAN_PROBLEMS");
 
 	return env ? (unsigned)strtoul(env, NULL, 10) : PROBLEMS;
-}
-
-static uint32_t rnd(uint64_t *state, uint32_t below)
-{
-	*state = *state * 6364136223846793005ull + 1442695040888963407ull;
-	return (uint32_t)(*state >> 33) % below;
 }
 
 /* ---- problems ---- */
