@@ -41,11 +41,18 @@ void fpenv_leave(unsigned saved)
 /* ---- Paths --------------------------------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
-static bool has_f16c(void)	/* not every compiler's __builtin_cpu_supports knows it */
+/* Not every compiler's __builtin_cpu_supports knows it. Asked once: in a virtual machine each CPUID takes tens of microseconds. */
+static bool has_f16c(void)
 {
+	static atomic_int known;	/* 0: not yet, 1: no, 2: yes */
 	unsigned a, b, c, d;
+	int k = atomic_load_explicit(&known, memory_order_relaxed);
 
-	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+	if (!k) {
+		k = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) ? 2 : 1;
+		atomic_store_explicit(&known, k, memory_order_relaxed);
+	}
+	return k == 2;
 }
 #endif
 
