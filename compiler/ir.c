@@ -136,7 +136,8 @@ static void value_free(struct ir_value *v)
 {
 	free(v->name);
 	free(v->ch_scale);
-	free(v->data);
+	if (!v->borrowed)
+		free(v->data);
 	free(v->use);
 	free(v);
 }

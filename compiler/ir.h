@@ -56,6 +56,7 @@ struct ir_value {
 	void *data;			/* constant: dense codes in dim order; else NULL */
 	bool is_input, is_output;
 	bool exact;			/* an input of integers: no format but f32 may hold it */
+	bool borrowed;			/* data is another graph's, which lives longer (ir_graph_clone_shared) */
 	struct ir_op *def;		/* NULL for inputs and constants */
 	struct ir_op **use;		/* one entry per operand slot that reads it (an op may stand twice) */
 	unsigned uses, use_cap;
@@ -171,6 +172,7 @@ struct ir_op *ir_op_new(struct ir_graph *g, enum ir_kind kind, const char *name,
 			struct ir_value *const *in, unsigned ins, struct ir_value *const *out, unsigned outs);
 struct ir_op *ir_op_clone(struct ir_graph *g, const struct ir_op *op, struct ir_op *before, struct ir_value *const *in, struct ir_value *out);
 struct ir_graph *ir_graph_clone(const struct ir_graph *g);	/* device dialect; ids are kept */
+struct ir_graph *ir_graph_clone_shared(const struct ir_graph *g);	/* the same, with g's constants: nobody may change them, and g lives longer */
 void ir_graph_swap(struct ir_graph *a, struct ir_graph *b);	/* all but what is known of the unfused graph */
 void ir_op_set_in(struct ir_op *op, unsigned i, struct ir_value *v);	/* keeps the use lists right */
 void ir_op_remove(struct ir_graph *g, struct ir_op *op);		/* its outputs must be unused */

@@ -9,7 +9,7 @@ static void *copy_of(const void *p, size_t bytes)
 	return p ? memcpy(ir_alloc(bytes, 1), p, bytes) : NULL;
 }
 
-static void clone_value(struct ir_graph *to, const struct ir_value *v)
+static void clone_value(struct ir_graph *to, const struct ir_value *v, bool share)
 {
 	struct ir_value *n;
 
@@ -27,7 +27,11 @@ static void clone_value(struct ir_graph *to, const struct ir_value *v)
 	n->threshold = v->threshold;
 	n->min = v->min;
 	n->max = v->max;
-	if (v->data)
+	n->exact = v->exact;
+	n->borrowed = share && v->data;
+	if (n->borrowed)
+		n->data = v->data;
+	else if (v->data)
 		n->data = memcpy(ir_alloc(ir_bytes(v) + 8, 1), v->data, ir_bytes(v));	/* with ir_const_new's slack */
 	n->is_input = v->is_input;
 	n->is_output = v->is_output;
@@ -49,12 +53,12 @@ struct ir_op *ir_op_clone(struct ir_graph *g, const struct ir_op *op, struct ir_
 	return n;
 }
 
-struct ir_graph *ir_graph_clone(const struct ir_graph *g)
+static struct ir_graph *clone(const struct ir_graph *g, bool share)
 {
 	struct ir_graph *n = ir_graph_new(g->name, g->err);
 
 	for (unsigned i = 0; i < g->values; i++)
-		clone_value(n, g->value[i]);
+		clone_value(n, g->value[i], share);
 	for (const struct ir_op *op = g->first; op; op = op->next) {
 		struct ir_value **in = ir_alloc(op->ins, sizeof(*in));
 
@@ -78,6 +82,16 @@ struct ir_graph *ir_graph_clone(const struct ir_graph *g)
 	n->equalized = g->equalized;
 	n->folded = g->folded;
 	return n;
+}
+
+struct ir_graph *ir_graph_clone(const struct ir_graph *g)
+{
+	return clone(g, false);
+}
+
+struct ir_graph *ir_graph_clone_shared(const struct ir_graph *g)
+{
+	return clone(g, true);
 }
 
 void ir_graph_swap(struct ir_graph *a, struct ir_graph *b)

@@ -174,16 +174,15 @@ static int calibrated_way(struct ir_graph *g, const struct mica_compile_options 
 	return r;
 }
 
-int pass_quantize(struct ir_graph *g, const struct mica_compile_options *o)
+int quantize_graph(struct ir_graph *g, const struct mica_compile_options *o)
 {
-	int r = quantize_formats(g, o);
+	int r;
 
 	g->rules = (struct ir_scale_rules){ .zero_points = !o->symmetric,
 					    .per_tensor = o->per_tensor,
 					    .pow2 = o->pow2,
 					    .wmse = o->repair & MICA_REPAIR_WMSE };
-	if (!r)
-		r = g->qdq ? quantize_qdq(g) : calibrated_way(g, o);
+	r = g->qdq ? quantize_qdq(g) : calibrated_way(g, o);
 	if (r)
 		return r;
 	settle_host(g);
@@ -193,5 +192,16 @@ int pass_quantize(struct ir_graph *g, const struct mica_compile_options *o)
 	for (struct ir_op *op = g->first; op; op = op->next)
 		op->scratch = NULL;
 	ir_sweep(g);
+	return 0;
+}
+
+int pass_quantize(struct ir_graph *g, const struct mica_compile_options *o)
+{
+	int r = quantize_formats(g, o);
+
+	if (!r)
+		r = quantize_graph(g, o);
+	if (r)
+		return r;
 	return o->repair & MICA_REPAIR_WMSE ? quality_report(g, o, "wmse") : 0;
 }

@@ -5,6 +5,9 @@
 
 #include "front.h"
 
+/* pass_quantize.c: all of the pass but the choice of the operators' formats, which stand in op->format already */
+int quantize_graph(struct ir_graph *g, const struct mica_compile_options *o);
+
 /* quantize.c */
 bool is_8bit(int dtype);
 bool moves_codes(const struct ir_op *op);	/* result has the codes of the operand(s) */

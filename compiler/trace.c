@@ -6,25 +6,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include "backend.h"
 #include "plan.h"
+#include "trace.h"
 
-struct ir_tracer {
-	struct ir_graph *g;
-	struct mica_engine *engine;
-	struct be_blob blob;
-	struct be_packets packets;
-	unsigned *end;			/* by step: packets up to here */
-	unsigned steps;
-	uint64_t *offset;		/* by value id: place in LMEM */
-	uint8_t *lmem;
-	uint64_t lmem_size;
-	void *scratch;			/* of host steps */
-	size_t scratch_size;
-};
-
-
-static bool placed(const struct ir_graph *g, const struct ir_value *v)
+bool trace_placed(const struct ir_graph *g, const struct ir_value *v)
 {
 	if (!v)
 		return false;
@@ -41,7 +26,7 @@ static bool placed(const struct ir_graph *g, const struct ir_value *v)
 }
 
 /* Live ranges: inputs and constants from the start, outputs to the end; step 0 is the loading of the inputs. */
-static int place_values(struct ir_tracer *t)
+int trace_place(struct ir_tracer *t)
 {
 	struct ir_graph *g = t->g;
 	struct plan_buf *buf = ir_alloc(g->values, sizeof(*buf));
@@ -51,7 +36,7 @@ static int place_values(struct ir_tracer *t)
 
 	for (unsigned i = 0; i < g->values; i++) {
 		buf[i].align = MICA_LMEM_ALIGN;
-		buf[i].size = placed(g, g->value[i]) ? ir_bytes(g->value[i]) + MICA_LMEM_ALIGN : 0;
+		buf[i].size = trace_placed(g, g->value[i]) ? ir_bytes(g->value[i]) + MICA_LMEM_ALIGN : 0;
 		if (g->value[i] && g->value[i]->data)
 			buf[i].last = t->steps + 1;	/* written once, read by every run */
 	}
@@ -127,7 +112,7 @@ static int lower_boxes(struct be_lower *l, struct ir_op *op, const struct be_vie
 	return ret;
 }
 
-static int lower_step(struct ir_tracer *t, struct ir_op *op, unsigned step)
+int trace_lower(struct ir_tracer *t, struct ir_op *op, unsigned step)
 {
 	struct be_lower l = { .g = t->g, .blob = &t->blob, .out = &t->packets, .layer = step };
 	struct be_view out = view_of(t, op->out[0]), *in = ir_alloc(op->ins, sizeof(*in));
@@ -152,12 +137,12 @@ static int lower_step(struct ir_tracer *t, struct ir_op *op, unsigned step)
 	return ret;
 }
 
-static void load_constants(struct ir_tracer *t)
+void trace_constants(const struct ir_tracer *t)
 {
 	for (unsigned i = 0; i < t->g->values; i++) {
 		const struct ir_value *v = t->g->value[i];
 
-		if (v && v->data && placed(t->g, v))
+		if (v && v->data && trace_placed(t->g, v))
 			memcpy(t->lmem + t->offset[i], v->data, ir_bytes(v));
 	}
 }
@@ -173,10 +158,10 @@ struct ir_tracer *ir_tracer_new(struct ir_graph *g, unsigned threads)
 		t->steps++;
 	t->end = ir_alloc(t->steps, sizeof(*t->end));
 	t->offset = ir_alloc(g->values, sizeof(*t->offset));
-	if (place_values(t))
+	if (trace_place(t))
 		goto err_free;
 	for (struct ir_op *op = g->first; op; op = op->next) {
-		if (lower_step(t, op, step))
+		if (trace_lower(t, op, step))
 			goto err_free;
 		t->end[step++] = t->packets.count;
 	}
@@ -188,7 +173,7 @@ struct ir_tracer *ir_tracer_new(struct ir_graph *g, unsigned threads)
 			     (unsigned long long)(t->lmem_size >> 20));
 		goto err_free;
 	}
-	load_constants(t);
+	trace_constants(t);
 	return t;
 err_free:
 	ir_tracer_free(t);
@@ -210,7 +195,7 @@ static int load_input(struct ir_tracer *t, const struct ir_trace *cb, const stru
 	return ret;
 }
 
-static int run_host(struct ir_tracer *t, const struct ir_op *op)
+int trace_host(const struct ir_tracer *t, const struct ir_op *op)
 {
 	struct mica_host_step s;
 	struct mica_host_call c = { .step = &s, .scratch = t->scratch };
@@ -238,7 +223,7 @@ int ir_tracer_run(struct ir_tracer *t, const struct ir_trace *cb)
 		const struct ir_value *y = op->out[0];
 
 		if (op->kind == IR_HOST)
-			ret = run_host(t, op);
+			ret = trace_host(t, op);
 		for (; at < t->end[step]; at++) {
 			int fault = mica_exec(t->engine, &t->packets.pkt[at], &mem);
 
@@ -279,7 +264,7 @@ size_t ir_batch_sample_bytes(struct ir_graph *g)
 	for (struct ir_op *op = g->first; op; op = op->next)
 		t.steps++;
 	t.offset = ir_alloc(g->values, sizeof(*t.offset));
-	bytes = place_values(&t) ? SIZE_MAX : t.lmem_size;
+	bytes = trace_place(&t) ? SIZE_MAX : t.lmem_size;
 	free(t.offset);
 	return (size_t)bytes;
 }
@@ -299,12 +284,12 @@ struct ir_batch *ir_batch_new(struct ir_graph *g, unsigned samples, unsigned thr
 	b->t.offset = ir_alloc(g->values, sizeof(*b->t.offset));
 	b->lmem = ir_alloc(samples, sizeof(*b->lmem));
 	b->engine = ir_alloc(b->workers, sizeof(struct mica_engine *));
-	ok = !place_values(&b->t);
+	ok = !trace_place(&b->t);
 	for (unsigned i = 0; i < samples && ok; i++) {
 		b->lmem[i] = aligned_alloc(MICA_LMEM_ALIGN, b->t.lmem_size);
 		ok = b->lmem[i];
 		if (ok)
-			b->t.lmem = b->lmem[i], load_constants(&b->t);
+			b->t.lmem = b->lmem[i], trace_constants(&b->t);
 	}
 	b->t.lmem = NULL;
 	for (unsigned i = 0; i < b->workers && ok; i++)
@@ -370,7 +355,7 @@ int ir_batch_step(struct ir_batch *b)
 	struct ir_op *op = (struct ir_op *)b->next;
 	struct batch_worker *w = ir_alloc(b->workers, sizeof(*w));
 	unsigned from = b->t.packets.count;
-	int ret = lower_step(&b->t, op, b->step), fault = 0;
+	int ret = trace_lower(&b->t, op, b->step), fault = 0;
 
 	if (!ret && op->kind == IR_HOST)
 		ret = batch_host(b, op);

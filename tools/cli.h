@@ -18,8 +18,8 @@ struct command {
 	int (*run)(int argc, char **argv);
 	const char *help;
 };
-extern const struct command cmd_info, cmd_compile, cmd_calibrate, cmd_run, cmd_eval, cmd_bench, cmd_dump, cmd_diff, cmd_memplan, cmd_onnx_test,
-	cmd_compare;
+extern const struct command cmd_info, cmd_compile, cmd_calibrate, cmd_sensitivity, cmd_compare, cmd_run, cmd_eval, cmd_bench, cmd_dump, cmd_diff,
+	cmd_memplan, cmd_onnx_test;
 
 /* ---- messages (cli.c) ---- */
 

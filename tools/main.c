@@ -6,8 +6,8 @@
 #include <string.h>
 
 static const struct command *const commands[] = {
-	&cmd_info, &cmd_compile, &cmd_calibrate, &cmd_run, &cmd_eval, &cmd_bench, &cmd_dump, &cmd_diff, &cmd_memplan,
-	&cmd_onnx_test, &cmd_compare,
+	&cmd_info, &cmd_compile, &cmd_calibrate, &cmd_sensitivity, &cmd_compare, &cmd_run, &cmd_eval, &cmd_bench, &cmd_dump,
+	&cmd_diff, &cmd_memplan, &cmd_onnx_test,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -23,7 +23,7 @@ static int usage(FILE *to)
 {
 	fprintf(to, "usage: mica COMMAND [OPTION]...\n\n");
 	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(to, "  %-9s  %s\n", commands[i]->name, commands[i]->summary);
+		fprintf(to, "  %-11s  %s\n", commands[i]->name, commands[i]->summary);
 	fprintf(to, "\n'mica COMMAND --help' explains one of them; exit codes are in mica(1).\n");
 	return to == stdout ? 0 : MICA_ERR_USAGE;
 }
