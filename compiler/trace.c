@@ -330,7 +330,7 @@ static int batch_host(struct ir_batch *b, const struct ir_op *op)
 	b->t.scratch = ir_alloc(b->t.scratch_size + 1, 1);
 	for (unsigned s = 0; s < b->samples && !ret; s++) {
 		b->t.lmem = b->lmem[s];
-		ret = run_host(&b->t, op);
+		ret = trace_host(&b->t, op);
 	}
 	b->t.lmem = NULL;
 	return ret;

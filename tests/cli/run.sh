@@ -85,7 +85,7 @@ check "bench has latency_ms.p99" json "$work/bench.json" latency_ms p99
 check "bench has gmac_per_s" json "$work/bench.json" gmac_per_s
 check "bench of an .onnx compiles it" "$MICA" bench $model --backend=cpu --seconds=0.2 --format=int8
 check "help lists the commands" bash -c "'$MICA' help | grep -q compile"
-for command in info compile calibrate compare run eval bench dump diff; do
+for command in info compile calibrate sensitivity compare run eval bench dump diff; do
 	check "$command --help exits with 0" bash -c "'$MICA' $command --help | grep -q '^usage: mica $command'"
 done
 check "--version" bash -c "'$MICA' --version | grep -q '^mica [0-9]'"
@@ -136,6 +136,32 @@ expect "compare takes no -o" 2 "unknown option" "$MICA" compare $model --calib="
 expect "compare to a missing folder" 3 "cannot be written" "$MICA" compare $model --calib="$calib" --html="$work/none/c.html"
 expect "compare to a device" 3 "not a regular file" "$MICA" compare $model --calib="$calib" --html=/dev/full
 check "a page that cannot be written leaves none" bash -c "! (ulimit -f 4; trap '' XFSZ; '$MICA' compare $model --calib='$calib' --html='$work/cut.html' 2>/dev/null) && ! ls '$work' | grep cut"
+# ---- sensitivity ----
+search=("$MICA" sensitivity $model --calib="$calib,models/photos" -o "$work/q")
+check "sensitivity writes its tables" "${search[@]}" --formats=int8,e4m3 --methods=max,kl --target-cos=0.99999 --max-float-layers=2 --order=loss --ranking="$work/ranking"
+check "a qtable that names what stays in float" grep -qE ' f32$' "$work/q"
+check "a calibration table" grep -q '^# mica calibration table 1' "$work/q.table"
+check "a log" grep -qE '^int8 kl [0-9.e+-]+ ' "$work/q.log"
+check "a ranking" grep -qE '^ +1 ' "$work/ranking"
+check "compile takes both tables" "$MICA" compile $model -o "$work/t.mica" --format=int8 --qtable="$work/q" --calib-table="$work/q.table"
+check "a search that is resumed runs nothing twice" bash -c "'${search[0]}' ${search[*]:1} --formats=int8,e4m3 --methods=max,kl --resume --json | sed -n '/^{/,\$p' >'$work/s.json'"
+check "and says so" test "$(json "$work/s.json" computed)" = 0
+expect "a log of other options" 2 "q.log: was made for another model, other samples or options" "${search[@]}" --resume --activations=asymmetric
+printf 'import os, sys\nprint(len(os.listdir(sys.argv[1])))\n' >"$work/count.py"
+check "a measure of the user's own" "${search[@]}" --metric="python3 $work/count.py" --log="$work/own.log" --search=fast
+expect "a measure that fails" 2 "the command failed with exit code 1" "${search[@]}" --metric=false
+expect "a measure that prints no number" 2 "must print one number, it printed 'hello" "${search[@]}" --metric="echo hello"
+expect "Ctrl-C keeps what was found" 130 "interrupted: .*--resume goes on" timeout --preserve-status -s INT 1 "${search[@]}" --search=naive --formats=int8,e4m3,e5m2,bf16 --methods=max,kl,percentile,mse --metric="sleep 0.1; echo 1; :"
+check "and its tables are whole" "$MICA" compile $model -o "$work/t.mica" --format=int8 --qtable="$work/q" --calib-table="$work/q.table"
+expect "sensitivity without samples" 2 "--calib=DIR_OR_FILES is needed" "$MICA" sensitivity $model -o "$work/q"
+expect "sensitivity without -o" 2 "-o QTABLE is needed" "$MICA" sensitivity $model --calib="$calib"
+expect "a format twice" 2 "'int8' stands there twice" "${search[@]}" --formats=int8,int8
+expect "an unknown format to search" 2 "allowed are e4m3, e5m2, int8, bf16" "${search[@]}" --formats=f32
+expect "an impossible target" 2 "from 0 to 1" "${search[@]}" --target-cos=2
+expect "what the search finds out itself" 2 "is what the search finds out" "${search[@]}" --format=int8
+expect "one file for two" 2 "is named for two files" "${search[@]}" --log="$work/q"
+expect "the model is not overwritten" 2 "is named for two files, or is the model" "$MICA" sensitivity $model --calib="$calib" -o $model
+expect "a Q/DQ model has its formats" 2 "nothing to choose" "$MICA" sensitivity models/fashion_mobilenetv2_qat.onnx --calib="$calib" -o "$work/q2"
 
 # ---- usage: 2 ----
 expect "no command" 2 "usage: mica" "$MICA"
