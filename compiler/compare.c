@@ -27,8 +27,8 @@ static void make_f32(struct ir_graph *f)
 				ir_op_set_in(op, i, const_f32(f, ir_op_in(op, i)));
 }
 
-/* The passes behind `calibrate`. */
-static int quantize(struct ir_graph *g, const struct mica_compile_options *o)
+/* The passes behind `after`, to `until` (NULL: the last one). */
+static int run_passes(struct ir_graph *g, const struct mica_compile_options *o, const char *after, const char *until)
 {
 	bool on = false;
 	int r = 0;
@@ -36,7 +36,9 @@ static int quantize(struct ir_graph *g, const struct mica_compile_options *o)
 	for (const struct ir_pass *p = ir_passes; p->name && !r; p++) {
 		if (on)
 			r = p->fn(g, o);
-		on = on || !strcmp(p->name, "calibrate");
+		if (on && until && !strcmp(p->name, until))
+			break;
+		on = on || !strcmp(p->name, after);
 	}
 	return r || !o->verify ? r : ir_verify(g, true);
 }
@@ -55,13 +57,17 @@ static int make_graphs(struct compare *c, const char *path, struct mica_err *err
 	c->q = ir_graph_new(base_name(path), err);
 	r = ir_import(c->q, path, c->o);
 	if (!r)
-		r = ir_run_passes(c->q, c->o, "calibrate");
+		r = ir_run_passes(c->q, c->o, "layout");
+	if (!r && c->o->repair & MICA_REPAIR_CLE)
+		c->plain = ir_graph_clone(c->q);
+	if (!r)
+		r = run_passes(c->q, c->o, "layout", "calibrate");
 	if (r)
 		return r;
 	c->f = ir_graph_clone(c->q);
 	if (c->q->qdq)
 		make_f32(c->f);
-	return quantize(c->q, c->o);
+	return run_passes(c->q, c->o, "calibrate", NULL);
 }
 
 /* ---- results ---- */
@@ -178,6 +184,7 @@ int mica_compare(const char *onnx_path, const struct mica_compile_options *o, co
 	if (!r)
 		*out = show(&c);
 	compare_fini(&c);
+	ir_graph_free(c.plain);
 	ir_graph_free(c.f);
 	ir_graph_free(c.q);
 	return r;

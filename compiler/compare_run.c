@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Three graphs side by side, one operator at a time: f32, the quantized one, and the quantized one whose operators each get the
+ * Graphs side by side, one operator at a time: f32, the quantized one, and the quantized one whose operators each get the
  * f32 values as operands. Samples in rounds of as many as memory allows; sums go by sample, so threads change nothing.
  */
 #include <math.h>
@@ -10,12 +10,12 @@
 #include "lockstep.h"
 
 #define MOST_SAMPLES 32
-#define MEMORY	     ((size_t)512 << 20)
+#define MEMORY	     ((size_t)320 << 20) /* of the graphs; values in hand come on top */
 
 struct round {
 	struct compare *c;
 	unsigned first, n; /* samples */
-	struct ir_batch *f, *whole, *alone;
+	struct ir_batch *f, *whole, *alone, *plain;
 	float ***kept; /* by value id of f, by sample: what is still asked for; NULL: nothing */
 	bool *made; /* by value id of f */
 	unsigned done; /* layers */
@@ -61,6 +61,41 @@ static void keep_free(struct round *r, unsigned id)
 	r->kept[id] = NULL;
 }
 
+/* An output, or what only its order of axes separates from one. */
+static bool leaves(const struct ir_value *x)
+{
+	for (unsigned i = 0; i < x->uses; i++)
+		if (x->use[i]->out[0]->is_output && (x->use[i]->kind == IR_TRANSPOSE || x->use[i]->kind == IR_RESHAPE))
+			return true;
+	return x->is_output;
+}
+
+/* Runs an f32 graph until it has made that value. */
+static int run_to(struct ir_batch *b, unsigned id)
+{
+	unsigned made = UINT32_MAX;
+	int ret = 0;
+
+	while (!ret && made != id && ir_batch_next(b)) {
+		made = ir_batch_next(b)->out[0]->id;
+		ret = ir_batch_step(b);
+	}
+	return ret;
+}
+
+/* Keeps what f32 gives: what leaves the network as the model has it, the rest as the graph that was quantized. */
+static int keep(struct round *r, const struct ir_value *x)
+{
+	struct ir_batch *from = r->plain && leaves(x) ? r->plain : r->f;
+	int ret = from == r->plain ? run_to(from, x->id) : 0;
+
+	keep_new(r, x->id);
+	for (unsigned s = 0; s < r->n && !ret; s++)
+		memcpy(r->kept[x->id][s], ir_batch_codes(from, s, from == r->plain ? r->c->plain->value[x->id] : x),
+		       (size_t)ir_elements(x) * sizeof(float));
+	return ret;
+}
+
 /* Runs the f32 graph until it has made that value; keeps what will be asked for. */
 static int advance(struct round *r, unsigned id)
 {
@@ -71,11 +106,8 @@ static int advance(struct round *r, unsigned id)
 
 		ret = ir_batch_step(r->f);
 		r->made[x->id] = true;
-		if (ret || !r->c->last[x->id])
-			continue;
-		keep_new(r, x->id);
-		for (unsigned s = 0; s < r->n; s++)
-			memcpy(r->kept[x->id][s], ir_batch_codes(r->f, s, x), (size_t)ir_elements(x) * sizeof(float));
+		if (!ret && r->c->last[x->id])
+			ret = keep(r, x);
 	}
 	return ret;
 }
@@ -236,6 +268,8 @@ static int load_inputs(struct round *r)
 	}
 	if (!ret)
 		ret = ir_batch_load(r->f, load_kept_f32, r);
+	if (!ret && r->plain)
+		ret = ir_batch_load(r->plain, load_kept_f32, r);
 	if (!ret)
 		ret = ir_batch_load(r->whole, load_kept, r);
 	if (!ret)
@@ -303,7 +337,8 @@ static int run_round(struct compare *c, unsigned first, unsigned n)
 	r.f = ir_batch_new(c->f, n, c->o->threads);
 	r.whole = r.f ? ir_batch_new(c->q, n, c->o->threads) : NULL;
 	r.alone = r.whole ? ir_batch_new(c->q, n, c->o->threads) : NULL;
-	if (!r.alone)
+	r.plain = r.alone && c->plain ? ir_batch_new(c->plain, n, c->o->threads) : NULL;
+	if (!r.alone || (c->plain && !r.plain))
 		ret = -(int)(c->q->err->code ? c->q->err->code : MICA_ERR_MEMORY);
 	if (!ret)
 		ret = walk(&r);
@@ -312,6 +347,7 @@ static int run_round(struct compare *c, unsigned first, unsigned n)
 	ir_batch_free(r.f);
 	ir_batch_free(r.whole);
 	ir_batch_free(r.alone);
+	ir_batch_free(r.plain);
 	free(r.kept);
 	free(r.made);
 	return ret;
@@ -319,7 +355,7 @@ static int run_round(struct compare *c, unsigned first, unsigned n)
 
 int compare_run(struct compare *c)
 {
-	size_t f = ir_batch_sample_bytes(c->f), q = ir_batch_sample_bytes(c->q), each = 2 * (f + q);
+	size_t f = ir_batch_sample_bytes(c->f), q = ir_batch_sample_bytes(c->q), each = 2 * (f + q) + (c->plain ? f : 0);
 	unsigned most = MOST_SAMPLES, n;
 	int ret = f == SIZE_MAX || q == SIZE_MAX ? -(int)c->q->err->code : 0;
 

@@ -21,6 +21,7 @@ struct compare_layer {
 
 struct compare {
 	struct ir_graph *q, *f;
+	struct ir_graph *plain;		/* f32 before channels were equalized: outputs are compared with its ones; NULL: f is that */
 	const struct mica_compile_options *o;
 	const struct mica_calib *samples;
 	int *source;			/* by value id of q: the value of f that it is, -1: none */

@@ -36,7 +36,7 @@ static void __attribute__((format(printf, 3, 4))) add(struct list *l, double wei
 static void saturating(struct list *list, const struct mica_compare_layer *l)
 {
 	const char *remedy = l->input ? "calibrate with samples like these, and check the preprocessing" :
-					"calibrate with samples like these, widen its line of the calibration table, or give its operator bf16 in a qtable";
+					"calibrate with samples like these, widen its line of the calibration table, or give the operators that read it bf16 in a qtable";
 
 	if (l->whole.saturated < SATURATED && !(l->input && l->whole.saturated > 0))
 		return;

@@ -244,7 +244,7 @@ static int add_all(struct calib *cal, const struct cli_compile *c)
 		else if (is_idx(path_base(c->calib[i])))
 			ret = add_idx(cal, c->calib[i]);
 		else if (access(c->calib[i], R_OK))
-			ret = cli_fail(MICA_ERR_FILE, "--calib: %s: %s", c->calib[i], strerror(errno));
+			ret = cli_fail(MICA_ERR_FILE, "%s: %s", c->calib[i], strerror(errno));
 		else
 			ret = paths_add(&cal->files, c->calib[i]);
 	}

@@ -140,7 +140,9 @@ static int check_target(const char *path)
 
 	if (!path)
 		return 0;
-	if (!*path || (!stat(path, &st) && !S_ISREG(st.st_mode)))
+	if (!*path)
+		return cli_fail(MICA_ERR_USAGE, "--html=: a file's name is expected");
+	if (!stat(path, &st) && !S_ISREG(st.st_mode))
 		return cli_fail(MICA_ERR_FILE, "%s: is not a regular file and is not replaced; give another name", path);
 	dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
 	if (!dir)
