@@ -122,6 +122,9 @@ fi
 check "compare prints layers and outputs" bash -c "'$MICA' compare $model --format=int8 --calib='$calib' 2>/dev/null | grep -q '^output logits: cosine 0.99'"
 check "compare --top=0 prints every layer" bash -c "[ \$('$MICA' compare $model --format=int8 --calib='$calib' --top=0 2>/dev/null | wc -l) -gt 30 ]"
 check "compare writes a page that loads nothing" bash -c "'$MICA' compare $model --calib='$calib' --html='$work/c.html' --json='$work/compare.json' && grep -q '</html>' '$work/c.html' && ! grep -qiE '(src|href)=.?https?:|@import|url\(' '$work/c.html'"
+python3 -c 'import sys; d = open(sys.argv[1], "rb").read(); open(sys.argv[2], "wb").write(d.replace(b"logits", b"<i>\"&x"))' $model "$work/hostile.onnx"
+check "names are text on the page, and strings in JSON" bash -c "'$MICA' compare '$work/hostile.onnx' --calib='$calib' --html='$work/h.html' --json='$work/h.json' && grep -q '&lt;i&gt;&quot;&amp;x' '$work/h.html' &&
+	! grep -q '<i>\"' '$work/h.html' && python3 -m json.tool '$work/h.json' >/dev/null"
 check "compare --json=FILE has layers" json "$work/compare.json" layers 0 network cosine
 check "compare --json prints one object" bash -c "'$MICA' compare $model --calib='$calib' --json 2>/dev/null | python3 -m json.tool >/dev/null"
 check "f32 is exact" bash -c "'$MICA' compare $model --format=f32 --calib='$calib' --sort=snr | grep -q 'output logits: cosine 1.00000, SNR exact'"
