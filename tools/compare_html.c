@@ -21,7 +21,7 @@ static const char style[] =
 	".wrap{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:8px}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}"
 	"th{position:sticky;top:0;background:var(--card);text-align:left;font-size:12px;font-weight:600;color:var(--dim);padding:8px 10px;border-bottom:1px solid var(--line);white-space:nowrap;cursor:pointer}"
 	"td{padding:4px 10px;border-bottom:1px solid var(--line);vertical-align:top}tr:last-child td{border-bottom:0}tbody tr:hover{background:var(--bg)}"
-	".n{text-align:right;white-space:nowrap}td a{color:inherit;text-decoration:none;overflow-wrap:anywhere}td a:hover{text-decoration:underline}"
+	".n{text-align:right;white-space:nowrap}td:nth-child(2){min-width:230px}td a{color:inherit;text-decoration:none;overflow-wrap:anywhere}td a:hover{text-decoration:underline}"
 	".op{color:var(--dim);font-size:12.5px;overflow-wrap:anywhere}.bar{height:4px;border-radius:2px;margin-top:2px;background:var(--good)}.bar.w{background:var(--warn)}.bar.b{background:var(--bad)}.hot{color:var(--bad);font-weight:600}"
 	".cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(400px,1fr));gap:14px}.card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 14px;scroll-margin-top:12px}"
 	".card:target{outline:2px solid var(--orange)}.card h3{font-size:14px;margin:0;overflow-wrap:anywhere}.card p{margin:2px 0 8px;color:var(--dim);font-size:12.5px;overflow-wrap:anywhere}"
