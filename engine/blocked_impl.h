@@ -17,7 +17,7 @@
 
 #define BLOCKED_MAX_BYTES	(64u << 20)	/* of an image, of a thread's scratch; beyond that: conv_slow_impl.h */
 #define BLOCKED_MAX_TAPS	4096u
-#define ITEM_BYTES		(256u * 1024)	/* of activations that an item keeps in the second-level cache */
+#define ITEM_BYTES		(128u * 1024)	/* of activations that an item keeps in the second-level cache */
 #define ITEM_MAX_PIXELS		512u
 #define PART_MAX_B		4u		/* blocks to a part: four of 8-bit results fill a cache line */
 #define PART_BYTES		(64u * 1024)	/* of a part's weights, unless two blocks have more */

@@ -142,6 +142,8 @@ bool mica_path_usable(const struct mica_path *path);
 const struct mica_path *mica_path_of(enum mica_isa_level level);	/* NULL: not on this CPU */
 struct mica_engine *mica_engine_create_path(const struct mica_path *path, unsigned threads);
 
+void *scratch_alloc(size_t bytes);	/* NULL: out of memory */
+void scratch_free(void *mem, size_t bytes);
 void *exec_shared(struct exec *x, size_t bytes);	/* 64-byte aligned, uninitialized; NULL: out of memory */
 const void *exec_view(struct exec *x, unsigned slot, uint64_t addr, size_t len);	/* NULL: x->fault is set */
 static inline bool exec_stopped(const struct exec *x)

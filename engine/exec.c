@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fenv.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -186,8 +187,22 @@ void mica_engine_destroy(struct mica_engine *e)
 		mica_engine_destroy(e->part[i]);
 	pool_destroy(e->cores);
 	pool_destroy(e->pool);
-	free(e->shared);
+	scratch_free(e->shared, e->shared_size);
 	free(e);
+}
+
+/* Pages of their own: memory that has become too small leaves no hole in the heap that stays resident. */
+void *scratch_alloc(size_t bytes)
+{
+	void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return mem == MAP_FAILED ? NULL : mem;
+}
+
+void scratch_free(void *mem, size_t bytes)
+{
+	if (mem)
+		munmap(mem, bytes);
 }
 
 void *exec_shared(struct exec *x, size_t bytes)
@@ -195,14 +210,9 @@ void *exec_shared(struct exec *x, size_t bytes)
 	struct mica_engine *e = x->e;
 
 	if (bytes > e->shared_size) {
-		void *mem = NULL;
-
-		bytes = round_up(bytes, 4096);
-		if (posix_memalign(&mem, 64, bytes))
-			return NULL;
-		free(e->shared);
-		e->shared = mem;
-		e->shared_size = bytes;
+		scratch_free(e->shared, e->shared_size);
+		e->shared = scratch_alloc(bytes);
+		e->shared_size = e->shared ? bytes : 0;
 	}
 	return e->shared;
 }

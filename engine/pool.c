@@ -253,6 +253,15 @@ struct pool *pool_create(unsigned threads)
 	return p;
 }
 
+static void release(struct pool *p)
+{
+	for (unsigned i = 0; i < p->threads; i++) {
+		scratch_free(p->worker[i].scratch, p->scratch_size);
+		p->worker[i].scratch = NULL;
+	}
+	p->scratch_size = 0;
+}
+
 void pool_destroy(struct pool *p)
 {
 	if (!p)
@@ -261,8 +270,7 @@ void pool_destroy(struct pool *p)
 	publish(p, p->threads);
 	for (unsigned i = 1; i < p->threads; i++)
 		pthread_join(p->worker[i].thread, NULL);
-	for (unsigned i = 0; i < p->threads; i++)
-		free(p->worker[i].scratch);
+	release(p);
 	free(p);
 }
 
@@ -273,19 +281,19 @@ unsigned pool_threads(const struct pool *p)
 
 bool pool_reserve(struct pool *p, size_t bytes)
 {
+	bool good = true;
+
 	if (bytes <= p->scratch_size)
 		return true;
-	bytes = round_up(bytes, 4096);
-	for (unsigned i = 0; i < p->threads; i++) {
-		void *mem = NULL;
-
-		if (posix_memalign(&mem, 64, bytes))
-			return false;
-		free(p->worker[i].scratch);
-		p->worker[i].scratch = mem;
-	}
+	release(p);
 	p->scratch_size = bytes;
-	return true;
+	for (unsigned i = 0; i < p->threads && good; i++) {
+		p->worker[i].scratch = scratch_alloc(bytes);
+		good = p->worker[i].scratch != NULL;
+	}
+	if (!good)
+		release(p);
+	return good;
 }
 
 void *pool_scratch(struct pool *p, unsigned thread)

@@ -179,28 +179,39 @@ static bool index_variant(const struct mica_prepared *p, struct variant *v)
 	return true;
 }
 
+/* The packets that did change move into as much memory as they take. */
+static bool keep_patched(struct variant *v, const union mica_pkt *all, uint32_t patched)
+{
+	if (!patched)
+		return true;
+	v->patched = aligned_alloc(MICA_PKT_ALIGN, patched * sizeof(*all));
+	if (!v->patched)
+		return false;
+	memcpy(v->patched, all, patched * sizeof(*all));
+	for (uint32_t i = 0; i < v->list.n; i++)
+		if (v->list.c[i].p >= all && v->list.c[i].p < all + patched)
+			v->list.c[i].p = v->patched + (v->list.c[i].p - all);
+	return true;
+}
+
 /* Variant `to` as a copy of the plain one, without the copies that `direct` makes needless. */
 static bool elided_variant(const struct mica_prepared *p, const struct commands *plain, struct variant *to,
 			   const struct mica_job *job, uint64_t direct)
 {
+	size_t bytes = (plain->n + 1ull) * sizeof(union mica_pkt);	/* all of them may change: pages that few of them touch */
+	union mica_pkt *all = scratch_alloc(bytes);
 	uint32_t patched = 0;
-	union mica_pkt *fit;
+	bool good;
 
 	to->direct = direct;
 	to->list.n = plain->n;
 	to->list.c = malloc((plain->n + 1ull) * sizeof(*plain->c));
-	to->patched = aligned_alloc(MICA_PKT_ALIGN, (plain->n + 1ull) * sizeof(*to->patched));
-	if (!to->list.c || !to->patched)
-		return false;
-	memcpy(to->list.c, plain->c, plain->n * sizeof(*plain->c));
-	if (!elide_copies(&to->list, job, &p->layout, direct, to->patched, &patched))
-		return false;
-	if (patched)
-		return true;
-	fit = to->patched;		/* nothing changed: no need to keep the room */
-	to->patched = NULL;
-	free(fit);
-	return true;
+	good = all && to->list.c;
+	if (good)
+		memcpy(to->list.c, plain->c, plain->n * sizeof(*plain->c));
+	good = good && elide_copies(&to->list, job, &p->layout, direct, all, &patched) && keep_patched(to, all, patched);
+	scratch_free(all, bytes);
+	return good;
 }
 
 /* Memory that layout->segs names lies within 4 GiB behind every core's LMEM. */

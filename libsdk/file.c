@@ -80,8 +80,7 @@ out_close:
 
 int sdk_file_copy(const void *data, size_t size, struct sdk_file *f)
 {
-	f->size = size;
-	f->mapped = size + 1;
+	*f = (struct sdk_file){ .size = size, .mapped = size + 1 };
 	f->data = sdk_pages(f->mapped);
 	if (!f->data)
 		return sdk_nomem("the model");
@@ -91,6 +90,15 @@ int sdk_file_copy(const void *data, size_t size, struct sdk_file *f)
 
 void sdk_file_free(struct sdk_file *f)
 {
-	sdk_pages_free(f->data, f->mapped);
+	if (f->data)
+		munmap(f->data + f->dropped, f->mapped - f->dropped);
 	*f = (struct sdk_file){ 0 };
+}
+
+void sdk_file_drop(struct sdk_file *f, size_t size)
+{
+	size_t pages = size / (size_t)sysconf(_SC_PAGESIZE) * (size_t)sysconf(_SC_PAGESIZE);
+
+	if (pages && pages < f->mapped && !munmap(f->data, pages))
+		f->dropped = pages;
 }

@@ -64,7 +64,7 @@ static Mica__Stream **streams_of(const Mica__Model *meta, unsigned phase)
 	return meta->n_phases ? meta->phases[phase]->streams : meta->streams;
 }
 
-/* Copies the streams of all phases into pages, one behind the other. */
+/* Moves the streams of all phases into pages, one behind the other: what is left of them in the metadata is nothing. */
 static int fill_streams(struct mica_model *m)
 {
 	const Mica__Model *meta = m->c.meta;
@@ -80,12 +80,15 @@ static int fill_streams(struct mica_model *m)
 		struct model_phase *p = &m->phase[k];
 
 		for (unsigned i = 0; i < m->cores && p->device; i++) {
-			const ProtobufCBinaryData *from = &streams_of(meta, k)[i]->commands;
+			ProtobufCBinaryData *from = &streams_of(meta, k)[i]->commands;
 
 			p->stream[i] = m->stream_mem + at;
 			p->stream_size[i] = from->len;
 			memcpy(m->stream_mem + at, from->data, from->len);
 			at += from->len;
+			if (from->len)
+				free(from->data);
+			*from = (ProtobufCBinaryData){ 0 };
 		}
 	}
 	return 0;
@@ -148,8 +151,10 @@ static int load(struct mica_device *dev, struct sdk_file *file, const char *name
 	atomic_init(&m->refs, 1);
 	m->file = *file;
 	ret = container_parse(m->file.data, m->file.size, name, &m->c);
-	if (!ret)
+	if (!ret) {
+		sdk_file_drop(&m->file, (size_t)(m->c.blob - m->file.data));	/* the metadata has been unpacked */
 		ret = fill_model(m);
+	}
 	if (ret)
 		goto err_delete;
 	if (dev) {

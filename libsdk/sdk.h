@@ -21,10 +21,12 @@ int sdk_nomem(const char *what);
 /* ---- files (file.c) ---- */
 
 /* Whole file into page-aligned zero-padded memory; freed by sdk_file_free. limit: refuse larger ones. */
-struct sdk_file { uint8_t *data; size_t size; size_t mapped; };
+struct sdk_file { uint8_t *data; size_t size; size_t mapped, dropped; };
 int sdk_file_load(const char *path, size_t limit, struct sdk_file *f);
 int sdk_file_copy(const void *data, size_t size, struct sdk_file *f);
 void sdk_file_free(struct sdk_file *f);
+/* Gives back the whole pages of the first `size` bytes, which nobody looks at any more. */
+void sdk_file_drop(struct sdk_file *f, size_t size);
 /* Zeroed anonymous pages. */
 void *sdk_pages(size_t size);
 void sdk_pages_free(void *p, size_t size);
