@@ -8,8 +8,10 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 #include "mica.h"
+#include "onnx_builder.h"
 #include "sdk_builder.h"
 
 #define N BUILT_ELEMENTS
@@ -171,12 +173,113 @@ static void an_arena_is_of_one_device(void **state)
 	mica_device_close(stranger);
 }
 
+/* ---- with host steps ---- */
+
+/* x f32[N] -> Neg -> TopK, all of them -> Relu -> y: a job, a host step, a job, and the arena between them. */
+static struct mica_session *make_host(struct mica_device *dev, struct mica_arena *a)
+{
+	char onnx[] = "/tmp/mica-arena-XXXXXX", out[] = "/tmp/mica-arena-XXXXXX";
+	int64_t n = N, one = 1;
+	struct mica_compile_options o;
+	struct mica_model_info info;
+	struct mica_session *s;
+	struct mica_model *m;
+
+	close(mkstemp(onnx));
+	close(mkstemp(out));
+	ob_begin(13);
+	ob_input("x", ONNX_F32, 1, &n);
+	ob_raw("k", ONNX_I64, 1, &one, &n, sizeof(n));
+	ob_node("Neg", "neg", (const char *[]){ "x" }, 1);
+	ob_node("TopK", "top", (const char *[]){ "neg", "k" }, 2);
+	ob_node("Relu", "y", (const char *[]){ "top" }, 1);
+	ob_output("y");
+	ob_write(onnx);
+	mica_compile_defaults(&o);
+	o.format = MICA_F32;
+	assert_int_equal(mica_compile(onnx, out, &o, NULL), 0);
+	assert_int_equal(mica_model_load(dev, out, &m), 0);
+	mica_model_get_info(m, &info);
+	assert_true(info.host_steps && info.phases > 1);
+	assert_true(info.arena_size >= N * sizeof(float));
+	assert_int_equal(mica_session_create_in(m, a, &s), 0);
+	mica_model_close(m);
+	unlink(onnx);
+	unlink(out);
+	return s;
+}
+
+static void set_host(struct mica_session *s, float base)
+{
+	float x[N];
+
+	for (int i = 0; i < N; i++)
+		x[i] = base * (float)(i * 5 % N - N / 2);
+	assert_int_equal(mica_session_set_input_f32(s, 0, x, N), 0);
+}
+
+/* The values of set_host are all multiples from -N/2 to N/2 - 1, in whatever order. */
+static void check_host(struct mica_session *s, float base)
+{
+	float y[N];
+
+	assert_int_equal(mica_session_get_output_f32(s, 0, y, N), 0);
+	for (int i = 0; i < N; i++)
+		assert_true(y[i] == (i < N / 2 ? base * (float)(N / 2 - i) : 0));
+}
+
+static void run_host(struct mica_session *s, float base, int64_t timeout)
+{
+	set_host(s, base);
+	assert_int_equal(mica_session_run(s, timeout), 0);
+	check_host(s, base);
+}
+
+static void host_steps_find_their_values_in_a_shared_arena(void **state)
+{
+	struct mica_device *dev = open_device();
+	struct mica_session *host, *twin, *plain, *large;
+	struct mica_arena *a;
+	int ret;
+
+	(void)state;
+	assert_int_equal(mica_arena_create(dev, &a), 0);
+	host = make_host(dev, a);
+	twin = make_host(dev, a);
+	plain = make(dev, a, 1, through_the_arena, &ret);
+	for (float base = 1; base < 4; base++) {
+		run_host(host, base, -1);
+		run(plain, base);
+		run_host(twin, base + 0.5f, 60000000000);	/* in the session's worker */
+	}
+	large = make(dev, a, 1, through_a_larger_arena, &ret);	/* the arena moves */
+	run(large, 1);
+	run_host(host, 5, -1);
+	run_host(twin, 6, 60000000000);
+	set_host(host, 7);
+	assert_int_equal(mica_session_submit(host), 0);
+	assert_int_equal(mica_session_run(twin, -1), -EBUSY);
+	assert_int_equal(mica_session_submit(plain), -EBUSY);
+	assert_int_equal(mica_session_wait(host, -1), 0);
+	check_host(host, 7);
+	run(plain, 8);
+	assert_int_equal(mica_session_submit(host), 0);
+	mica_session_destroy(host);	/* in flight: its turn ends with it */
+	run_host(twin, 9, -1);
+	mica_session_destroy(twin);
+	mica_session_destroy(plain);
+	mica_session_destroy(large);
+	mica_arena_destroy(a);
+	mica_device_close(dev);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_arena_is_as_large_as_the_largest_needs),
 		cmocka_unit_test(sessions_of_one_arena_take_turns),
 		cmocka_unit_test(an_arena_is_of_one_device),
+		cmocka_unit_test(host_steps_find_their_values_in_a_shared_arena),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

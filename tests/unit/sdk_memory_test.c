@@ -55,6 +55,8 @@ static struct mica_session *open_session(const char *path, unsigned threads)
 	    (path ? mica_model_load(dev, path, &m) : mica_model_load_memory(dev, file, size, &m)) || mica_session_create(m, &s))
 		return NULL;
 	free(file);
+	for (unsigned i = 0; i < mica_model_input_count(m); i++)	/* pages that nobody has written take no memory */
+		memset(mica_session_input(s, i), 0x11, mica_model_input(m, i)->bytes);
 	mica_model_close(m);
 	mica_device_close(dev);
 	return s;
@@ -76,6 +78,25 @@ static long status_kb(const char *key)
 	return kb;
 }
 
+/* The program's own code, read whole: pages of a file that every process has, and which a run of nothing would not all touch. */
+static void read_code(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	char line[512], rights[5];
+	unsigned long from, to;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		volatile const char *page;
+
+		if (sscanf(line, "%lx-%lx %4s", &from, &to, rights) != 3 || rights[0] != 'r' || rights[1] == 'w' || !strchr(line, '/'))
+			continue;
+		for (page = (const char *)from; page < (const char *)to; page += 4096)
+			(void)*page;
+	}
+	if (f)
+		fclose(f);
+}
+
 /* Peak of a process that loads the model (NULL: the one of nothing) and runs it twice. */
 static long peak_of_run(const char *path, unsigned threads)
 {
@@ -88,6 +109,7 @@ static long peak_of_run(const char *path, unsigned threads)
 	if (!pid) {
 		struct mica_session *s = open_session(path, threads);
 
+		read_code();
 		if (!s || mica_session_run(s, -1) || mica_session_run(s, -1))
 			_exit(1);
 		kb = status_kb("VmHWM:");
@@ -121,8 +143,10 @@ static long planned(const char *path, long *weights)
 
 static void a_run_takes_little_more_than_plan_and_weights(void **state)
 {
-	static const struct { const char *name; unsigned cores, threads; } run[] = {
-		{ "nanodet_g_416", 1, 1 }, { "nanodet_g_416", 1, 2 }, { "nanodet_g_416", 2, 2 }, { "fashion_resnet", 1, 1 },
+	/* beyond: KiB that 10 % do not cover: the second thread's widened operands; of a small model, one thread's. */
+	static const struct { const char *name; unsigned cores, threads; long beyond; } run[] = {
+		{ "nanodet_g_416", 1, 1, 0 }, { "nanodet_g_416", 1, 2, 256 }, { "nanodet_g_416", 2, 2, 128 },
+		{ "fashion_resnet", 1, 1, 256 },
 	};
 	char path[] = "/tmp/mica-memory-XXXXXX";
 	int fd = mkstemp(path);
@@ -138,8 +162,7 @@ static void a_run_takes_little_more_than_plan_and_weights(void **state)
 		plan = planned(path, &weights);
 		print_message("%s, %u cores, %u threads: %ld KiB; plan %ld, weights %ld: %.2f\n", run[i].name, run[i].cores,
 			      run[i].threads, took, plan, weights, (double)took / (double)(plan + weights));
-		/* A packet's activations are widened beside LMEM, for two cores twice. */
-		assert_true(took < (plan + weights) * 11 / 10 + 1536 * (long)run[i].cores + 512);
+		assert_true(took < (plan + weights) * 11 / 10 + run[i].beyond);
 	}
 	unlink(path);
 }
