@@ -85,6 +85,8 @@ struct mica_compile_options {
 	const char *qtable;			/* file or NULL: lines "operator-name FORMAT" */
 	const char *const *shapes;		/* "NAME=D,D,.." */
 	unsigned shape_count;
+	const char *const *cuts;		/* tensors or nodes that are the outputs, instead of the file's */
+	unsigned cut_count;
 	const struct mica_onnx_const *consts;
 	unsigned const_count;
 	unsigned cores;				/* 1..8 */

@@ -386,6 +386,35 @@ static int import_nodes(struct import *c)
 	return r;
 }
 
+static int add_output(struct ir_graph *g, const char *name, struct ir_value *v)
+{
+	if (v->is_output)
+		return mica_err_set(g->err, MICA_ERR_USAGE, "--cut=%.200s: given twice", name);
+	v->is_output = true;
+	g->output_name[g->outputs] = ir_strdup(v->name);
+	g->output[g->outputs++] = v;
+	return 0;
+}
+
+/* --cut: other values than the file's outputs. A node's name stands for its first result. */
+static int cut_outputs(struct import *c, const struct mica_compile_options *o)
+{
+	struct ir_graph *g = c->g;
+	int r = 0;
+
+	g->output = ir_alloc(o->cut_count, sizeof(*g->output));
+	g->output_name = ir_alloc(o->cut_count, sizeof(*g->output_name));
+	for (unsigned i = 0; i < o->cut_count && !r; i++) {
+		struct ir_value *v = ir_value_find(g, o->cuts[i]);
+
+		for (struct ir_op *op = g->first; op && !v; op = op->next)
+			v = op->outs && !strcmp(op->name, o->cuts[i]) ? op->out[0] : NULL;
+		r = v ? add_output(g, o->cuts[i], v) :
+			mica_err_set(g->err, MICA_ERR_USAGE, "--cut=%.200s: the model has no tensor and no node of that name", o->cuts[i]);
+	}
+	return r;
+}
+
 static int import_outputs(struct import *c)
 {
 	struct ir_graph *g = c->g;
@@ -463,7 +492,7 @@ int ir_import(struct ir_graph *g, const char *path, const struct mica_compile_op
 	if (!r)
 		r = import_nodes(&c);
 	if (!r)
-		r = import_outputs(&c);
+		r = o->cut_count ? cut_outputs(&c, o) : import_outputs(&c);
 	if (!r)
 		separate_outputs(g);
 	return r;

@@ -231,7 +231,7 @@ static void finish_states(struct loop *l)
 
 static int too_long(struct loop *l)
 {
-	return onnx_fail(l->g, l->op, MICA_ERR_UNSUPPORTED, "runs more than %d times; cut the model here", ONNX_MAX_TRIPS);
+	return onnx_fail(l->g, l->op, MICA_ERR_UNSUPPORTED, "runs more than %d times; cut the model in front of it (--cut)", ONNX_MAX_TRIPS);
 }
 
 /* ---- Loop ---- */
@@ -244,14 +244,14 @@ static int loop_condition(struct loop *l, bool *more)
 	*more = true;
 	if (m && (!m->data || m->dtype != IR_I64 || ir_elements(m) != 1))
 		return onnx_fail(l->g, l->op, MICA_ERR_UNSUPPORTED,
-				 "its trip count is only known at run time; fix it with --const or --shape, or cut the model here");
+				 "its trip count is only known at run time; fix it with --const or --shape, or cut the model in front of it (--cut)");
 	if (m && l->trips >= *(int64_t *)m->data) {
 		*more = false;
 		return 0;
 	}
 	if (cond && known_bool(cond, more))
 		return onnx_fail(l->g, l->op, MICA_ERR_UNSUPPORTED,
-				 "its condition (after %lld iterations) is only known at run time; use a fixed trip count, or cut the model here",
+				 "its condition (after %lld iterations) is only known at run time; use a fixed trip count, or cut the model in front of it (--cut)",
 				 (long long)l->trips);
 	if (!m && !cond)
 		return onnx_fail(l->g, l->op, MICA_ERR_CORRUPT, "never ends: it has neither trip count nor condition; check the model");
@@ -493,7 +493,7 @@ static int infer_choose(struct ir_graph *g, struct ir_op *op, const struct onnx_
 	if (ir_elements(op->in[0]) != 1 || !ir_same_dims(x, y) || x->dtype != y->dtype)
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "its condition is only known at run time, and its branches give results of different shapes or types; fix the "
-				 "condition with --const or --shape, or cut the model here");
+				 "condition with --const or --shape, or cut the model in front of it (--cut)");
 	return onnx_out(g, op, 0, x->dtype, x->rank, x->dim);
 }
 

@@ -35,7 +35,7 @@ static int only_output(struct ir_graph *g, struct ir_op *op, unsigned i)
 		return 0;
 	return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 			 "the size of result '%.100s' depends on the data and '%.100s' (%.60s) reads it; such results can only be outputs "
-			 "of the model: cut the model behind this node",
+			 "of the model: cut the model behind this node (--cut)",
 			 op->out[i]->name, op->out[i]->use[0]->name, op->out[i]->use[0]->onnx_type);
 }
 

@@ -346,8 +346,8 @@ static int infer_compress(struct ir_graph *g, struct ir_op *op, const struct onn
 	if (!c->data || c->dtype != IR_BOOL)
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "condition '%.100s' is not a constant, so the size of the result "
-				 "depends on data; multiply by a mask, or cut the model before "
-				 "this node",
+				 "depends on data; multiply by a mask, or cut the model in front "
+				 "of this node (--cut)",
 				 c->name);
 	free(chosen(c, flat ? ir_elements(x) : x->dim[axis], &n));
 	memcpy(dim, x->dim, sizeof(dim));

@@ -69,9 +69,14 @@ static bool is_small(const struct ir_op *op)
 
 static int unknown_op(struct ir_graph *g, struct ir_op *op)
 {
+	const struct ir_value *before = NULL;
+
+	for (unsigned i = 0; i < op->ins && !before; i++)
+		before = ir_op_in(op, i) && !ir_op_in(op, i)->data ? ir_op_in(op, i) : NULL;
 	return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 			 "this operator is not supported; replace it in the model or cut the model "
-			 "in front of it (docs/compiler.md lists the operators)");
+			 "in front of it (--cut=%.100s; docs/compiler.md lists the operators)",
+			 before ? before->name : "NAME");
 }
 
 int pass_infer_shapes(struct ir_graph *g, const struct mica_compile_options *o)

@@ -141,7 +141,8 @@ extern const struct cli_opt cli_compile_threads[];
 	"  --scales=any|pow2          pow2: powers of two only\n" \
 	"  --qtable=FILE              formats of single operators: lines 'NAME FORMAT'\n" \
 	"  --shape=NAME=D,D,..        shape of an input with free dimensions; may be repeated\n" \
-	"  --const=NAME=FILE.pb       the input becomes a constant, the TensorProto in the file; may be repeated\n" \
+	"  --const=NAME=V,V,..|FILE.pb   the input becomes a constant: these numbers (one fills all), or the TensorProto\n" \
+	"  --cut=NAME                 the model ends at that tensor or node, which becomes an output; may be repeated\n" \
 	"  --cores=N                  1..8 (default 1)\n" \
 	"  --lmem=BYTES               local memory per core (default 2M)\n" \
 	"  --minimize=time|memory     save memory where it costs at most 1 % of the cycles (default), or at any cost\n" \
@@ -150,7 +151,7 @@ struct cli_compile {
 	struct mica_compile_options o;
 	const char *calib[64];
 	unsigned calib_count;
-	const char *shapes[64];
+	const char *shapes[64], *cuts[64];
 	struct mica_onnx_const consts[64];
 };
 void cli_compile_init(struct cli_compile *c);

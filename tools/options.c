@@ -206,6 +206,7 @@ void cli_compile_init(struct cli_compile *c)
 	mica_compile_defaults(&c->o);
 	c->o.shapes = c->shapes;
 	c->o.consts = c->consts;
+	c->o.cuts = c->cuts;
 }
 
 void cli_compile_progress(void *opaque, const char *stage, unsigned done, unsigned total)
@@ -252,6 +253,16 @@ static int take_shape(const struct cli_opt *o, const char *arg, void *to)
 	if (c->o.shape_count == CLI_COUNT(c->shapes) || !strchr(arg, '='))
 		return cli_fail(MICA_ERR_USAGE, "--%s=%s: NAME=D,D,.. is expected, at most 64 times", o->name, arg);
 	c->shapes[c->o.shape_count++] = arg;
+	return 0;
+}
+
+static int take_cut(const struct cli_opt *o, const char *arg, void *to)
+{
+	struct cli_compile *c = to;
+
+	if (c->o.cut_count == CLI_COUNT(c->cuts) || !*arg)
+		return cli_fail(MICA_ERR_USAGE, "--%s=%s: the name of a tensor or node is expected, at most 64 times", o->name, arg);
+	c->cuts[c->o.cut_count++] = arg;
 	return 0;
 }
 
@@ -319,6 +330,7 @@ const struct cli_opt cli_compile_options[] = {
 	CLI_TEXT("qtable", struct cli_compile, o.qtable),
 	{ .name = "shape", .take = take_shape },
 	{ .name = "const", .take = take_const },
+	{ .name = "cut", .take = take_cut },
 	CLI_UNSIGNED("cores", struct cli_compile, o.cores, 1, MICA_MAX_CORES),
 	CLI_BYTES("lmem", struct cli_compile, o.lmem),
 	CLI_CHOICE("minimize", struct cli_compile, o.minimize, minimize),
