@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 #include "fold.h"
+#include "onnx_quant.h"
 
 static bool is_int(const struct ir_value *v)
 {
@@ -276,6 +277,16 @@ static int64_t float_to_int(float f)
 	return f >= 9.2233720e18f ? INT64_MAX : f <= -9.2233720e18f ? INT64_MIN : (int64_t)f;
 }
 
+/* As in canon_cast: floats saturate, integers lose their upper bits. */
+static uint8_t nibble(int64_t v, int elem, bool saturate)
+{
+	int64_t low = elem == ONNX_I4 ? -8 : 0;
+
+	if (saturate)
+		return (uint8_t)(v < low ? low : v > low + 15 ? low + 15 : v);
+	return (uint8_t)(((v - low) & 15) + low);
+}
+
 int fold_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	const struct ir_value *x = op->in[0];
@@ -291,7 +302,7 @@ int fold_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 		float f = get_float(x, i);
 
 		if (y->dtype == MICA_F32)
-			((float *)y->data)[i] = f;
+			((float *)y->data)[i] = quant_narrow_number(f, to, saturate);
 		else if (y->dtype == MICA_E4M3)
 			((uint8_t *)y->data)[i] = mica_encode_e4m3(f, saturate);
 		else if (y->dtype == MICA_E5M2)
@@ -301,6 +312,8 @@ int fold_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 		else if (y->dtype == IR_I64)
 			((int64_t *)y->data)[i] =
 				narrow(is_int(x) ? get_int(x, i) : float_to_int(f), to);
+		else if (to == ONNX_I4 || to == ONNX_U4)
+			((uint8_t *)y->data)[i] = nibble(is_int(x) ? get_int(x, i) : float_to_int(f), to, !is_int(x));
 		else /* i8, u8 */
 			((uint8_t *)y->data)[i] =
 				(uint8_t)(is_int(x) ? get_int(x, i) : float_to_int(f));

@@ -15,7 +15,7 @@
 enum onnx_type {
 	ONNX_F32 = 1, ONNX_U8 = 2, ONNX_I8 = 3, ONNX_U16 = 4, ONNX_I16 = 5, ONNX_I32 = 6, ONNX_I64 = 7,
 	ONNX_STRING = 8, ONNX_BOOL = 9, ONNX_F16 = 10, ONNX_F64 = 11, ONNX_U32 = 12, ONNX_U64 = 13,
-	ONNX_BF16 = 16, ONNX_E4M3 = 17, ONNX_E5M2 = 19, ONNX_U4 = 21, ONNX_I4 = 22,
+	ONNX_BF16 = 16, ONNX_E4M3 = 17, ONNX_E4M3FNUZ = 18, ONNX_E5M2 = 19, ONNX_E5M2FNUZ = 20, ONNX_U4 = 21, ONNX_I4 = 22,
 };
 
 /* Lives as long as there are IR_ONNX operators (ir_graph.import). */

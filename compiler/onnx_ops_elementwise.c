@@ -319,22 +319,40 @@ static int canon_where(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 	return 0;
 }
 
+/* To 4 bits: floats saturate, integers lose their upper bits. */
+static struct ir_value *to_nibbles(struct build *b, struct ir_value *x, int elem, bool saturate)
+{
+	float low = elem == ONNX_I4 ? -8 : 0;
+
+	if (saturate)
+		return build_unary(b, MICA_FN_CLIP, x, low, low + 15);
+	x = expr_k(b, MICA_BIN_MOD, expr_k(b, MICA_BIN_SUB, x, low), 16);
+	return expr_k(b, MICA_BIN_ADD, x, low);
+}
+
 /* A change of type at run time: only what changes values does something. */
 static int canon_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build b = build_at(g, op);
 	struct ir_value *x = expr_in(g, op, 0), *y = op->out[0];
 	int from = op->in[0]->dtype, to = y->dtype;
-	bool bytes = to == MICA_I8 || to == MICA_U8;
+	bool bytes = to == MICA_I8 || to == MICA_U8, nibbles = y->elem == ONNX_I4 || y->elem == ONNX_U4;
 
-	if (to == MICA_E4M3 || to == MICA_E5M2) {
+	if (to == MICA_F32 && y->elem != op->in[0]->elem && from != IR_BOOL) {
+		b = expr_at(g, op);
+		x = from == MICA_F32 || x->dtype == MICA_F32 ? x : build_unary(&b, MICA_FN_COPY, x, 0, 0);
+		x = quant_narrow(&b, x, y->elem, onnx_int(op, "saturate", 1));
+	} else if (to == MICA_E4M3 || to == MICA_E5M2) {
 		x = quant_float8(&b, x, to, onnx_int(op, "saturate", 1));
 	} else if (to == IR_BOOL && from != IR_BOOL) {
 		x = expr_not(&b, expr_not(&b, x));
 	} else if (to != MICA_F32 && to != IR_BOOL && from != IR_BOOL) {
 		b = expr_at(g, op);
 		x = from == IR_I64 || from == to ? x : expr_trunc(&b, x);
-		x = bytes && from != to ? wrapped(&b, x, to) : x;
+		if (nibbles && y->elem != op->in[0]->elem)
+			x = to_nibbles(&b, x, y->elem, from == MICA_F32);
+		else
+			x = bytes && from != to ? wrapped(&b, x, to) : x;
 	} else if (to == MICA_F32 && (x->dtype == MICA_E4M3 || x->dtype == MICA_E5M2 ||
 				      x->dtype == MICA_I8 || x->dtype == MICA_U8)) {
 		x = build_unary(&b, MICA_FN_COPY, x, 0, 0);

@@ -128,7 +128,7 @@ static int infer_quantize(struct ir_graph *g, struct ir_op *op, const struct onn
 	struct quant q;
 	(void)d;
 
-	if (!quant_is_code(dtype) && elem != ONNX_I16 && elem != ONNX_U16)
+	if (!quant_is_code(dtype) && elem != ONNX_I16 && elem != ONNX_U16 && elem != ONNX_E4M3FNUZ && elem != ONNX_E5M2FNUZ)
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "quantizes to %s; quantize the model to int8, uint8 or float8",
 				 onnx_type_name(elem));
@@ -163,7 +163,7 @@ static int fold_quantize(struct ir_graph *g, struct ir_op *op, const struct onnx
 	if (quant_read(g, op, &q))
 		return -(int)g->err->code;
 	if (x->dtype != MICA_F32 || q.blocked || op->out[0]->elem == ONNX_I4 ||
-	    op->out[0]->elem == ONNX_U4 || dtype == IR_I64)
+	    op->out[0]->elem == ONNX_U4 || dtype == IR_I64 || dtype == MICA_F32)
 		return 1;
 	out = fold_out(g, op, 0);
 	for (int64_t i = 0, n = ir_elements(x); out && i < n; i++) {
@@ -257,7 +257,7 @@ static int infer_dequantize(struct ir_graph *g, struct ir_op *op, const struct o
 	struct quant q;
 	(void)d;
 
-	if (!quant_is_code(x->dtype) && x->dtype != IR_I64)
+	if (!quant_is_code(x->dtype) && x->dtype != IR_I64 && x->elem != ONNX_E4M3FNUZ && x->elem != ONNX_E5M2FNUZ)
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "operand has type %s; integers and float8 can be dequantized",
 				 ir_dtype_name(x->dtype));
@@ -281,6 +281,8 @@ static float decode(const struct ir_value *x, int64_t i, int64_t zero)
 		return (float)((int8_t)p[i] - zero);
 	case MICA_U8:
 		return (float)(p[i] - zero);
+	case MICA_F32: /* float8 without negative zero */
+		return ((float *)x->data)[i];
 	default:
 		return (float)(((int64_t *)x->data)[i] - zero);
 	}
@@ -309,7 +311,7 @@ static struct ir_value *coded(struct ir_graph *g, struct ir_op *op, const struct
 
 	for (int64_t i = 0; i < q->n; i++)
 		symmetric = symmetric && zero_at(q, i) == shift;
-	if (q->blocked || x->dtype == IR_I64 || (q->n > 1 && !symmetric))
+	if (q->blocked || x->dtype == IR_I64 || x->dtype == MICA_F32 || (q->n > 1 && !symmetric))
 		return dequantized(g, op, q);
 	v = ir_const_new(g, x->name, shift ? MICA_I8 : x->dtype, x->rank, x->dim, x->data);
 	for (int64_t i = 0, n = ir_elements(x); shift && i < n; i++)

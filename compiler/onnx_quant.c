@@ -93,6 +93,72 @@ struct ir_value *quant_float8(struct build *b, struct ir_value *x, int dtype, bo
 			   y);
 }
 
+/*
+ * Both have the grid of their relative with an infinity: below 1 that of half the exponent, from 1 on the same up to their own
+ * largest number.
+ */
+static struct ir_value *to_fnuz(struct build *b, struct ir_value *x, int elem, bool saturate)
+{
+	int dtype = elem == ONNX_E4M3FNUZ ? MICA_E4M3 : MICA_E5M2;
+	float most = dtype == MICA_E4M3 ? 240 : 57344, over = dtype == MICA_E4M3 ? 248 : 61440;
+	struct ir_value *a = expr_fn(b, MICA_FN_ABS, x), *small, *y;
+
+	small = expr_fn(b, MICA_FN_COPY, quant_float8(b, expr_k(b, MICA_BIN_MUL, x, 2), dtype, true));
+	y = expr_fn(b, MICA_FN_COPY, quant_float8(b, x, dtype, true));
+	y = build_where(b, expr_k(b, MICA_BIN_LT, a, 1), expr_k(b, MICA_BIN_MUL, small, 0.5f), y);
+	y = expr_k(b, MICA_BIN_ADD, y, 0); /* there is no -0 */
+	y = build_binary(b, MICA_BIN_MIN, build_binary(b, MICA_BIN_MAX, y, build_scalar(b, -most)), build_scalar(b, most));
+	if (!saturate)
+		y = build_where(b, expr_k(b, MICA_BIN_GE, a, over), build_scalar(b, NAN), y);
+	return build_where(b, build_binary(b, MICA_BIN_EQ, x, x), y, build_scalar(b, NAN));
+}
+
+struct ir_value *quant_narrow(struct build *b, struct ir_value *x, int elem, bool saturate)
+{
+	struct ir_value *y;
+
+	if (elem == ONNX_E4M3FNUZ || elem == ONNX_E5M2FNUZ)
+		return to_fnuz(b, x, elem, saturate);
+	if (elem != ONNX_BF16)
+		return x;
+	y = expr_fn(b, MICA_FN_COPY, x);
+	y->dtype = MICA_BF16; /* until canonicalize knows whether f32 was asked for */
+	return expr_fn(b, MICA_FN_COPY, y);
+}
+
+/* x rounded to `mantissa` bits behind the leading one, to nearest even; exponents below `least` have the same step as least. */
+static float rounded(float x, int mantissa, int least)
+{
+	int e;
+	float step;
+
+	if (x == 0 || !isfinite(x))
+		return x;
+	frexpf(x, &e);
+	step = ldexpf(1, (e - 1 < least ? least : e - 1) - mantissa);
+	return rintf(x / step) * step;
+}
+
+float quant_narrow_number(float x, int elem, bool saturate)
+{
+	bool e4m3 = elem == ONNX_E4M3FNUZ;
+	float y, most = e4m3 ? 240 : 57344;
+
+	switch (elem) {
+	case ONNX_F16:
+		y = rounded(x, 10, -14);
+		return fabsf(y) > 65504 ? copysignf(INFINITY, y) : y;
+	case ONNX_BF16:
+		return isnan(x) ? x : rounded(x, 7, -126);
+	case ONNX_E4M3FNUZ:
+	case ONNX_E5M2FNUZ:
+		y = rounded(x, e4m3 ? 3 : 2, e4m3 ? -7 : -15) + 0.0f;
+		return isnan(y) ? NAN : fabsf(y) <= most ? y : saturate ? copysignf(most, y) : NAN;
+	default:
+		return x;
+	}
+}
+
 /* Smallest and largest integer of an ONNX type of at most 16 bits. */
 static bool range_of(int elem, float *lo, float *hi)
 {
@@ -122,6 +188,8 @@ struct ir_value *quant_numbers(struct build *b, struct ir_value *x, struct ir_va
 	x = build_binary(b, MICA_BIN_DIV, x, scale);
 	if (elem == ONNX_E4M3 || elem == ONNX_E5M2)
 		return quant_float8(b, x, elem == ONNX_E4M3 ? MICA_E4M3 : MICA_E5M2, saturate);
+	if (elem == ONNX_E4M3FNUZ || elem == ONNX_E5M2FNUZ)
+		return quant_narrow(b, x, elem, saturate);
 	if (!range_of(elem, &lo, &hi))
 		return NULL;
 	x = expr_fn(b, MICA_FN_ROUND, x);

@@ -26,5 +26,11 @@ struct quant_format { bool u8; float scale; int zero; };
 int quant_format_read(struct ir_graph *g, struct ir_op *op, int scale, int zero, bool u8, struct quant_format *f);
 /* x's codes 0..255 by its own range, as plain numbers; *scale and *zero are scalars. */
 struct ir_value *quant_dynamic(struct build *b, struct ir_value *x, struct ir_value **scale, struct ir_value **zero);
+/*
+ * Floats that the IR holds in f32, rounded to the fewer bits of ONNX type elem: float8 without negative zero and infinity,
+ * float16, bfloat16. x itself where that does nothing or is not done (float16 at run time).
+ */
+struct ir_value *quant_narrow(struct build *b, struct ir_value *x, int elem, bool saturate);
+float quant_narrow_number(float x, int elem, bool saturate);
 
 #endif /* MICA_ONNX_QUANT_H */

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -32,12 +33,12 @@ static const struct {
 	{ ONNX_BOOL, IR_BOOL, 8, "bool" },
 	{ ONNX_E4M3, MICA_E4M3, 8, "float8e4m3fn" },
 	{ ONNX_E5M2, MICA_E5M2, 8, "float8e5m2" },
+	{ ONNX_E4M3FNUZ, MICA_F32, 8, "float8e4m3fnuz" },
+	{ ONNX_E5M2FNUZ, MICA_F32, 8, "float8e5m2fnuz" },
 	/* known by name only, for messages */
 	{ ONNX_STRING, MICA_NONE, 0, "string" },
 	{ 14, MICA_NONE, 0, "complex64" },
 	{ 15, MICA_NONE, 0, "complex128" },
-	{ 18, MICA_NONE, 0, "float8e4m3fnuz" },
-	{ 20, MICA_NONE, 0, "float8e5m2fnuz" },
 	{ 23, MICA_NONE, 0, "float4e2m1" },
 };
 
@@ -261,12 +262,23 @@ static size_t field_count(const Onnx__TensorProto *t)
 	}
 }
 
+/* One zero, one NaN, no infinities; the exponent is biased by one more than usual. */
+static float fnuz(uint32_t code, int mantissa, int bias)
+{
+	uint32_t man = code & ((1u << mantissa) - 1), exp = (code & 0x7f) >> mantissa;
+	float f = exp ? ldexpf((float)(man | 1u << mantissa), (int)exp - bias - mantissa) : ldexpf((float)man, 1 - bias - mantissa);
+
+	return code == 0x80 ? NAN : code & 0x80 ? -f : f;
+}
+
 static float to_float(int type, uint64_t bits)
 {
 	double d;
 	float f;
 	uint32_t u = type == ONNX_BF16 ? (uint32_t)bits << 16 : (uint32_t)bits;
 
+	if (type == ONNX_E4M3FNUZ || type == ONNX_E5M2FNUZ)
+		return fnuz((uint32_t)bits & 0xff, type == ONNX_E4M3FNUZ ? 3 : 2, type == ONNX_E4M3FNUZ ? 8 : 16);
 	if (type == ONNX_F16)
 		return half((uint16_t)bits);
 	if (type == ONNX_F64) {

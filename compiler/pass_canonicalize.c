@@ -180,12 +180,27 @@ static int check_host_steps(struct ir_graph *g)
 	return 0;
 }
 
+/*
+ * Where the model casts to bfloat16, f32 means numbers of that precision. In other formats, which are coarser or chosen by the
+ * user, casts say nothing.
+ */
+static void settle_bf16(struct ir_graph *g, const struct mica_compile_options *o)
+{
+	for (struct ir_op *op = g->first; op; op = op->next) {
+		if (op->kind != IR_UNARY || op->out[0]->dtype != MICA_BF16)
+			continue;
+		if (o->format == MICA_F32 && !o->qtable)
+			g->qdq = true;
+		else
+			op->out[0]->dtype = MICA_F32;
+	}
+}
+
 int pass_canonicalize(struct ir_graph *g, const struct mica_compile_options *o)
 {
 	bool *coded = ir_alloc(g->outputs, sizeof(*coded));
 	struct ir_op *next;
 	int r = 0;
-	(void)o;
 
 	ir_note_unfused(g);
 	for (unsigned i = 0; i < g->outputs; i++)
@@ -209,6 +224,7 @@ int pass_canonicalize(struct ir_graph *g, const struct mica_compile_options *o)
 	if (r)
 		return r;
 	settle_constants(g);
+	settle_bf16(g, o);
 	ir_sweep(g);
 	return check_host_steps(g);
 }

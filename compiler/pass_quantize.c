@@ -91,7 +91,7 @@ static int choose(const struct group *s)
 {
 	unsigned floats = 1u << MICA_E4M3 | 1u << MICA_E5M2 | 1u << MICA_BF16;
 
-	if (s->output || s->plain)
+	if (s->output || s->plain || (s->own < 0 && !s->hard)) /* the last: constants that are moved at run time */
 		return MICA_F32;
 	if (!s->hard)
 		return s->soft_only && is_8bit(s->own) ? MICA_BF16 : s->own;

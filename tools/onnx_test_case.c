@@ -13,6 +13,8 @@
 
 #define TYPE_UINT16 4
 #define TYPE_BFLOAT16 16
+#define TYPE_E4M3 17
+#define TYPE_E5M2 19
 #define EXACT_INT (1 << 24)	/* f32 holds all integers up to here */
 
 struct test {
@@ -263,7 +265,9 @@ static int set_codes(struct run *r, unsigned index, const struct mica_tensor_inf
 
 	if (!codes)
 		return -ENOMEM;
-	for (size_t k = 0; k < d->elements; k++)	/* u8 is held as i8 with its zero point moved */
+	if (d->f)	/* float8: the numbers that ONNX's codes stand for, whatever the model multiplies them by */
+		mica_quantize((enum mica_dtype)info->dtype, d->f, codes, d->elements, 1, 0);
+	for (size_t k = 0; k < d->elements && d->i; k++)	/* u8 is held as i8 with its zero point moved */
 		codes[k] = (int8_t)(d->i[k] - (!strcmp(mica_onnx_type_name(d->type), "uint8") && info->dtype == MICA_I8 ? 128 : 0));
 	ret = mica_session_set_input_codes(r->session, index, codes, d->elements);
 	free(codes);
@@ -293,7 +297,8 @@ static int set_input(struct test *t, struct run *r, unsigned i)
 
 	if (!info)
 		return 0;	/* given at compile time, or nothing depends on it */
-	if (d->i && (info->dtype == MICA_I8 || info->dtype == MICA_U8) && t->o->format == MICA_F32)
+	if (t->o->format == MICA_F32 && ((d->i && (info->dtype == MICA_I8 || info->dtype == MICA_U8)) ||
+					 (d->type == TYPE_E4M3 && info->dtype == MICA_E4M3) || (d->type == TYPE_E5M2 && info->dtype == MICA_E5M2)))
 		return set_codes(r, (unsigned)index, info, d);
 	for (size_t k = 0; d->i && k < d->elements; k++)
 		if (llabs(d->i[k]) > EXACT_INT && (double)(float)d->i[k] != (double)d->i[k]) {
