@@ -249,7 +249,7 @@ static int count_nodes(struct ir_graph *g, const struct ir_op *at, size_t nodes)
 	imp->inlined += nodes + 1;
 	return imp->inlined <= ONNX_MAX_INLINED
 		       ? 0
-		       : onnx_fail(g, at, MICA_ERR_UNSUPPORTED, "unrolled, it has more than %d operators; cut the model around this node", ONNX_MAX_INLINED);
+		       : onnx_fail(g, at, MICA_ERR_UNSUPPORTED, "unrolled, it has more than %d operators; cut the model in front of it (--cut)", ONNX_MAX_INLINED);
 }
 
 int onnx_inline(struct ir_graph *g, struct ir_op *at, const Onnx__GraphProto *p, struct ir_value *const *in, struct ir_value **out)
