@@ -9,6 +9,15 @@ SOVERSION := 0
 # SAN=coverage counts lines and branches (scripts/coverage.sh).
 
 SAN ?=
+# With ccache, if it is there, unless the user chose a compiler. Its files lie with the other slow things.
+ifeq ($(origin CC),default)
+  CC := gcc
+  ifneq ($(shell command -v ccache),)
+    CC := ccache gcc
+    export CCACHE_DIR ?= $(or $(MICA_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mica)/ccache
+  endif
+endif
+
 ifeq ($(SAN),)
   O := build
 else ifneq ($(filter 1 address,$(SAN)),)
@@ -22,7 +31,7 @@ else ifeq ($(SAN),thread)
   SANFLAGS := -fsanitize=thread
 else ifeq ($(SAN),fuzz)
   O := build-fuzz
-  CC := clang
+  CC := $(if $(filter ccache,$(CC)),ccache )clang
   SANFLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-error
   # The same here, with coverage counters on top.
   kernels := engine/path_%
@@ -240,7 +249,7 @@ run:
 
 check:
 	@scripts/deps.sh user device check
-	@scripts/check.sh user asan fuzz guest
+	@scripts/check.sh user asan + guest fuzz
 
 check-user:
 	@scripts/deps.sh user check

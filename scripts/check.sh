@@ -1,7 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Run test suites, a line each, and end with "N passed, N failed, N skipped" over all of them.
-# Usage: scripts/check.sh GROUP...     groups: user asan tsan fuzz guest
+# Usage: scripts/check.sh GROUP... [+ GROUP...]     groups: user asan tsan fuzz guest
+#
+# Groups behind a '+' run beside those before it: a guest waits a lot, and a sanitizer build does not. A suite's line appears
+# when it is done; lines of the two sides are mixed. Group and suite keep their order within a side.
 #
 # A suite is a program whose output is TAP, or ends with a line "N passed, N failed, N skipped"; one that says neither
 # counts as one test. Suites are found, not listed:
@@ -16,9 +19,10 @@ set -euo pipefail
 cd "$MICA_TOP"
 logs=$MICA_BUILD/check
 mkdir -p "$logs"
-total_passed=0
-total_failed=0
-total_skipped=0
+sides=1
+running=''	# the suite's process
+# shellcheck disable=SC2016 # expanded at exit
+on_exit '[ -z "$running" ] || { kill "$running" 2>/dev/null; wait "$running"; } 2>/dev/null'
 suite_limit=${MICA_SUITE_TIMEOUT:-1500}
 
 # count_results LOG STATUS: set passed, failed, skipped from what a suite wrote.
@@ -44,28 +48,29 @@ count_results() {
 
 # suite NAME COMMAND...: run it, count, print its line and, if it failed, what failed.
 suite() {
-	local name=$1 log status=0 start passed=0 failed=0 skipped=0 verdict=ok text child
+	local name=$1 log status=0 start passed=0 failed=0 skipped=0 verdict=ok text
 	shift
 	log=$logs/${name//\//-}.log
 	start=$EPOCHREALTIME
-	[ ! -t 2 ] || printf '  ...     %s\r' "$name" >&2
+	[ ! -t 2 ] || [ "$sides" -gt 1 ] || printf '  ...     %s\r' "$name" >&2
 	timeout -k 10 "$suite_limit" "$@" >"$log" 2>&1 </dev/null &
-	child=$!
-	MICA_CLEANUP=("kill $child 2>/dev/null; wait $child 2>/dev/null")
-	wait "$child" || status=$?
-	MICA_CLEANUP=()
+	running=$!
+	wait "$running" || status=$?
+	running=''
 	[ "$status" -ne 124 ] || echo "not ok - stopped after $suite_limit s" >>"$log"
 	count_results "$log" "$status"
-	total_passed=$((total_passed + passed))
-	total_failed=$((total_failed + failed))
-	total_skipped=$((total_skipped + skipped))
 	text="$passed passed"
-	[[ $name != build* ]] || text=built
+	# Building is no test: only its failure counts.
+	[[ $name != build* ]] || { text=built; passed=0; }
+	echo "$passed $failed $skipped" >>"$results"
+	suite_failed=$failed
 	[ "$failed" -eq 0 ] || { text="$passed passed, $failed failed"; verdict=FAIL; }
 	[ "$skipped" -eq 0 ] || text+=", $skipped skipped"
-	printf '  %-7s %-28s %-36s %6.1f s\n' "$verdict" "$name" "$text" \
+	# At once, so that another side's lines do not come in between.
+	text=$(printf '  %-7s %-28s %-36s %6.1f s\n' "$verdict" "$name" "$text" \
 		"$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { print b - a }')"
-	[ "$verdict" = ok ] || show_failure "$log"
+		[ "$verdict" = ok ] || show_failure "$log")
+	echo "$text"
 }
 
 show_failure() {
@@ -79,12 +84,10 @@ show_failure() {
 
 # build NAME TARGET...: build for a group; a failed build is a failed test and skips what depends on it.
 build() {
-	local name=$1 before=$total_failed
+	local name=$1
 	shift
 	suite "$name" make "$@"
-	[ "$total_failed" -eq "$before" ] || return 1
-	# Building is no test: only its failure counts.
-	total_passed=$((total_passed - 1))
+	[ "$suite_failed" -eq 0 ]
 }
 
 unit_tests() {
@@ -96,11 +99,11 @@ unit_tests() {
 	done
 }
 
-# golden DIR: expected-output tests with the command of that build.
+# scripts_named FILE [PREFIX]: the suites of that name.
 scripts_named() {
 	local file
 	for file in tests/*/"$1"; do
-		[ ! -x "$file" ] || suite "$(basename "$(dirname "$file")")${2:-}" "$file"
+		[ ! -x "$file" ] || suite "${2:-}$(basename "$(dirname "$file")")" "$file"
 	done
 }
 
@@ -110,14 +113,15 @@ use_build() {
 
 group_user() {
 	use_build build
-	build build all tests benches || return 0
+	[ "$sides" -gt 1 ] || build build all tests benches || return 0
 	unit_tests unit/ build
 	scripts_named run.sh
 	suite lint scripts/lint.sh
 }
 
 group_asan() {
-	export MICA_STREAMS=600 # the full ten thousand run without sanitizers
+	# The full numbers run without sanitizers.
+	export MICA_STREAMS=600 MICA_GRAPHS=100 MICA_PLAN_PROBLEMS=2000
 	export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 	build build-asan SAN=1 all tests || return 0
 	use_build build-asan
@@ -125,7 +129,7 @@ group_asan() {
 	[ ! -x tests/golden/run.sh ] || suite asan/golden tests/golden/run.sh
 	[ ! -x tests/cli/run.sh ] || suite asan/cli tests/cli/run.sh
 	use_build build
-	unset ASAN_OPTIONS UBSAN_OPTIONS MICA_STREAMS
+	unset ASAN_OPTIONS UBSAN_OPTIONS MICA_STREAMS MICA_GRAPHS MICA_PLAN_PROBLEMS
 }
 
 group_tsan() {
@@ -148,15 +152,51 @@ group_guest() {
 	build build-device device || return 0
 	suite guest tests/guest/run-guest-tests.sh
 	suite guest-iommu tests/guest/run-guest-tests.sh --iommu
-	scripts_named run-guest.sh
+	scripts_named run-guest.sh guest/
+}
+
+# side GROUP...: one group after another.
+side() {
+	local group
+	for group; do "group_$group"; done
+}
+
+# beside FIRST SECOND: two lists of groups at the same time, after the build that both need.
+beside() {
+	local pid pids=()
+	sides=2
+	build build all tests benches || return 0
+	for side; do
+		# shellcheck disable=SC2086 # a list of groups
+		scripts/check.sh --side "$results" $side &
+		pids+=($!)
+	done
+	on_exit "kill ${pids[*]} 2>/dev/null; wait"
+	for pid in "${pids[@]}"; do
+		wait "$pid" || { echo "  FAIL    a side ended early with status $?"; echo 0 1 0 >>"$results"; }
+	done
 }
 
 export CMOCKA_MESSAGE_OUTPUT=TAP
-for group in "$@"; do
+if [ "${1:-}" = --side ]; then
+	results=$2	# "passed failed skipped" a line, from all sides
+	sides=2
+	shift 2
+	side "$@"
+	exit 0
+fi
+for group; do
 	case $group in
-	user | asan | tsan | fuzz | guest) "group_$group" ;;
+	user | asan | tsan | fuzz | guest | +) ;;
 	*) die "unknown group '$group' (user, asan, tsan, fuzz, guest)" ;;
 	esac
 done
-echo "$total_passed passed, $total_failed failed, $total_skipped skipped"
-[ "$total_failed" -eq 0 ]
+results=$(mktemp)
+on_exit "rm -f '$results'"
+groups=$*
+case $groups in
+*+*) beside "${groups%%+*}" "${groups#*+}" ;;
+*) side "$@" ;;
+esac
+awk '{ passed += $1; failed += $2; skipped += $3 }
+	END { print passed + 0 " passed, " failed + 0 " failed, " skipped + 0 " skipped"; exit failed > 0 }' "$results"
