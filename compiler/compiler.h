@@ -87,6 +87,8 @@ struct mica_compile_options {
 	unsigned shape_count;
 	const char *const *cuts;		/* tensors or nodes that are the outputs, instead of the file's */
 	unsigned cut_count;
+	const char *const *dims;		/* "NAME=N": a dimension that the model gives a name instead of a size */
+	unsigned dim_count;
 	const struct mica_onnx_const *consts;
 	unsigned const_count;
 	unsigned cores;				/* 1..8 */

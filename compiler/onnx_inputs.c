@@ -21,6 +21,17 @@ static const char *shape_option(const struct mica_compile_options *o, const char
 	return NULL;
 }
 
+/* The size that --dim gives a named dimension, or 0. The last one counts. */
+static int64_t dim_option(const struct mica_compile_options *o, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (unsigned i = o->dim_count; n && i-- > 0;)
+		if (!strncmp(o->dims[i], name, n) && o->dims[i][n] == '=')
+			return strtoll(o->dims[i] + n + 1, NULL, 10);
+	return 0;
+}
+
 static int parse_shape(struct inputs *c, const char *name, const char *text, struct ir_value *v)
 {
 	v->rank = 0;
@@ -47,8 +58,15 @@ static const Onnx__TypeProto__Tensor *tensor_type(const Onnx__ValueInfoProto *in
 		       : NULL;
 }
 
-/* dims from the file; 0 stands for an unknown one. False when even the rank is unknown. */
-static bool declared_shape(const Onnx__ValueInfoProto *in, struct ir_value *v)
+static const char *dim_name(const Onnx__TensorShapeProto__Dimension *d)
+{
+	bool named = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM && d->dim_param;
+
+	return named ? d->dim_param : "";
+}
+
+/* Dims from the file, named ones by --dim (o may be NULL); 0 stands for an unknown one. False when even the rank is unknown. */
+static bool declared_shape(const Onnx__ValueInfoProto *in, const struct mica_compile_options *o, struct ir_value *v)
 {
 	const Onnx__TypeProto__Tensor *t = tensor_type(in);
 	const Onnx__TensorShapeProto *s = t ? t->shape : NULL;
@@ -62,7 +80,7 @@ static bool declared_shape(const Onnx__ValueInfoProto *in, struct ir_value *v)
 						ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
 					s->dim[i]->dim_value > 0
 				? s->dim[i]->dim_value
-				: 0;
+				: o ? dim_option(o, dim_name(s->dim[i])) : 0;
 	return true;
 }
 
@@ -71,7 +89,7 @@ static void describe_shape(FILE *f, const Onnx__ValueInfoProto *in)
 	struct ir_value v = { 0 };
 
 	fprintf(f, "%s[", in->name);
-	if (!declared_shape(in, &v))
+	if (!declared_shape(in, NULL, &v))
 		fputs("?", f);
 	for (unsigned i = 0; i < v.rank; i++) {
 		const Onnx__TensorShapeProto__Dimension *d = tensor_type(in)->shape->dim[i];
@@ -80,11 +98,7 @@ static void describe_shape(FILE *f, const Onnx__ValueInfoProto *in)
 		if (v.dim[i])
 			fprintf(f, "%lld", (long long)v.dim[i]);
 		else
-			fputs(d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
-					      d->dim_param && *d->dim_param
-				      ? d->dim_param
-				      : "?",
-			      f);
+			fputs(*dim_name(d) ? dim_name(d) : "?", f);
 	}
 	fputs("]", f);
 }
@@ -114,13 +128,23 @@ static char *list_inputs(const struct inputs *c)
 	return s;
 }
 
+static bool has_names(const Onnx__ValueInfoProto *in)
+{
+	const Onnx__TypeProto__Tensor *t = tensor_type(in);
+
+	for (size_t i = 0; t && t->shape && i < t->shape->n_dim; i++)
+		if (*dim_name(t->shape->dim[i]))
+			return true;
+	return false;
+}
+
 static int shape_missing(struct inputs *c, const Onnx__ValueInfoProto *in)
 {
 	char *all = list_inputs(c);
 	int r = mica_err_set(c->g->err, MICA_ERR_SHAPE,
-			     "%s: input '%.100s' has no fixed shape; pass --shape %.100s=D,D,.. "
+			     "%s: input '%.100s' has no fixed shape; pass --shape %.100s=D,D,..%s "
 			     "(the model's inputs: %.600s)",
-			     c->g->name, in->name, in->name, all);
+			     c->g->name, in->name, in->name, has_names(in) ? " or --dim NAME=N" : "", all);
 
 	free(all);
 	return r;
@@ -147,7 +171,7 @@ static int import_input(struct inputs *c, const Onnx__ValueInfoProto *in)
 {
 	struct ir_graph *g = c->g;
 	struct ir_value shape = { 0 }, *v;
-	bool ok = declared_shape(in, &shape);
+	bool ok = declared_shape(in, c->o, &shape);
 	const char *opt = shape_option(c->o, in->name);
 	int dtype = input_type(c, in);
 
@@ -210,7 +234,7 @@ struct ir_value *onnx_input_numbers(struct ir_graph *g, const Onnx__GraphProto *
 	const char *opt = shape_option(o, in->name);
 	struct ir_value shape = { 0 }, *v;
 	int dtype = input_type(&c, in);
-	bool ok = declared_shape(in, &shape);
+	bool ok = declared_shape(in, c.o, &shape);
 	int64_t count = 1, i = 0;
 	char *end = (char *)text;
 	double x = 0;
@@ -265,11 +289,48 @@ static int check_shape_options(struct inputs *c)
 	return 0;
 }
 
+/* Does any input have a dimension called text[0..n-1]? */
+static bool names_dimension(const struct inputs *c, const char *text, size_t n)
+{
+	for (size_t i = 0; i < c->p->n_input; i++) {
+		const Onnx__TypeProto__Tensor *t = tensor_type(c->p->input[i]);
+
+		for (size_t k = 0; t && t->shape && k < t->shape->n_dim; k++) {
+			const char *name = dim_name(t->shape->dim[k]);
+
+			if (n && strlen(name) == n && !strncmp(name, text, n))
+				return true;
+		}
+	}
+	return false;
+}
+
+static int check_dim_options(struct inputs *c)
+{
+	for (unsigned i = 0; i < c->o->dim_count; i++) {
+		const char *text = c->o->dims[i], *eq = strrchr(text, '=');
+		char *end = NULL, *all;
+		long long n = eq ? strtoll(eq + 1, &end, 10) : 0;
+
+		if (!eq || end == eq + 1 || *end || n < 1 || n > INT32_MAX)
+			return mica_err_set(c->g->err, MICA_ERR_USAGE, "--dim %.100s: give it as NAME=N, N a positive number", text);
+		if (names_dimension(c, text, (size_t)(eq - text)))
+			continue;
+		all = list_inputs(c);
+		mica_err_set(c->g->err, MICA_ERR_USAGE, "--dim %.100s: no input has a dimension of that name (the model's inputs: %.600s)", text, all);
+		free(all);
+		return -MICA_ERR_USAGE;
+	}
+	return 0;
+}
+
 int onnx_import_inputs(struct ir_graph *g, const Onnx__GraphProto *p,
 		       const struct mica_compile_options *o)
 {
 	struct inputs own = { g, p, o }, *c = &own;
 
+	if (check_dim_options(c))
+		return -MICA_ERR_USAGE;
 	for (size_t i = 0; i < c->p->n_input; i++) {
 		const Onnx__ValueInfoProto *in = c->p->input[i];
 		const struct ir_value *v = in->name ? ir_value_find(c->g, in->name) : NULL;

@@ -21,6 +21,14 @@ seeds_onnx() {
 		name=$(basename "$file" .in)
 		python3 tests/golden/onnxtext.py "$file" "$seeds/onnx_fuzz/$name.onnx"
 	done
+	for file in tests/onnx/*.cases; do
+		python3 tests/onnx/cases.py "$file" "$seeds/cases"
+	done
+	for file in "$seeds"/cases/*/model.onnx; do
+		name=${file%/model.onnx}
+		cp "$file" "$seeds/onnx_fuzz/case_${name##*/}.onnx"
+	done
+	rm -r "$seeds/cases"
 	[ -d "$node_tests" ] || return 0
 	find "$node_tests" -name model.onnx -size -8k | while read -r file; do
 		cp "$file" "$seeds/onnx_fuzz/$(basename "$(dirname "$file")").onnx"

@@ -124,7 +124,7 @@ int cli_sidecar_beside(const struct cli_sidecar *s, const char *onnx, char **tex
 int cli_read_text(const char *path, char **text);
 
 /* --format, --calib, --method, --percentile, --calib-table, --repair, --activations, --weights, --scales, --qtable, --shape,
- * --const, --cores, --lmem, --minimize, --no-pass: of a struct cli_compile. Call cli_compile_init() before. */
+ * --dim, --const, --cores, --lmem, --minimize, --no-pass: of a struct cli_compile. Call cli_compile_init() before. */
 extern const struct cli_opt cli_compile_options[];
 /* --threads of a struct cli_compile: for commands without cli_device_options */
 extern const struct cli_opt cli_compile_threads[];
@@ -141,6 +141,7 @@ extern const struct cli_opt cli_compile_threads[];
 	"  --scales=any|pow2          pow2: powers of two only\n" \
 	"  --qtable=FILE              formats of single operators: lines 'NAME FORMAT'\n" \
 	"  --shape=NAME=D,D,..        shape of an input with free dimensions; may be repeated\n" \
+	"  --dim=NAME=N               size of a free dimension, by the name that the model gives it; may be repeated\n" \
 	"  --const=NAME=V,V,..|FILE.pb   the input becomes a constant: these numbers (one fills all), or the TensorProto\n" \
 	"  --cut=NAME                 the model ends at that tensor or node, which becomes an output; may be repeated\n" \
 	"  --cores=N                  1..8 (default 1)\n" \
@@ -151,7 +152,7 @@ struct cli_compile {
 	struct mica_compile_options o;
 	const char *calib[64];
 	unsigned calib_count;
-	const char *shapes[64], *cuts[64];
+	const char *shapes[64], *dims[64], *cuts[64];
 	struct mica_onnx_const consts[64];
 };
 void cli_compile_init(struct cli_compile *c);

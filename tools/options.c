@@ -205,6 +205,7 @@ void cli_compile_init(struct cli_compile *c)
 	memset(c, 0, sizeof(*c));
 	mica_compile_defaults(&c->o);
 	c->o.shapes = c->shapes;
+	c->o.dims = c->dims;
 	c->o.consts = c->consts;
 	c->o.cuts = c->cuts;
 }
@@ -263,6 +264,16 @@ static int take_cut(const struct cli_opt *o, const char *arg, void *to)
 	if (c->o.cut_count == CLI_COUNT(c->cuts) || !*arg)
 		return cli_fail(MICA_ERR_USAGE, "--%s=%s: the name of a tensor or node is expected, at most 64 times", o->name, arg);
 	c->cuts[c->o.cut_count++] = arg;
+	return 0;
+}
+
+static int take_dim(const struct cli_opt *o, const char *arg, void *to)
+{
+	struct cli_compile *c = to;
+
+	if (c->o.dim_count == CLI_COUNT(c->dims) || !strchr(arg, '='))
+		return cli_fail(MICA_ERR_USAGE, "--%s=%s: NAME=N is expected, at most 64 times", o->name, arg);
+	c->dims[c->o.dim_count++] = arg;
 	return 0;
 }
 
@@ -329,6 +340,7 @@ const struct cli_opt cli_compile_options[] = {
 	EITHER("scales", o.pow2, scales),
 	CLI_TEXT("qtable", struct cli_compile, o.qtable),
 	{ .name = "shape", .take = take_shape },
+	{ .name = "dim", .take = take_dim },
 	{ .name = "const", .take = take_const },
 	{ .name = "cut", .take = take_cut },
 	CLI_UNSIGNED("cores", struct cli_compile, o.cores, 1, MICA_MAX_CORES),
