@@ -81,9 +81,8 @@ static void reserve(struct be_blob *b, size_t need)
 {
 	if (need <= b->cap)
 		return;
-	b->cap = b->cap ? b->cap : 65536;
-	while (b->cap < need)
-		b->cap *= 2;
+	b->cap += b->cap / 8;	/* hundreds of MB: doubling would hold twice of it */
+	b->cap = b->cap > need ? b->cap : need + 65536;
 	b->data = realloc(b->data, b->cap);
 	if (!b->data)
 		abort();

@@ -17,6 +17,8 @@ void *ir_grow(void *p, unsigned *cap, unsigned need, size_t size);
 char *ir_strdup(const char *s);
 struct ir_value *ir_value_find(const struct ir_graph *g, const char *name);
 void ir_swap_names(struct ir_graph *g, struct ir_value *a, struct ir_value *b);
+void ir_value_share(struct ir_value *v, struct ir_value *with);	/* `with` gets v's data, which nobody changes any more */
+void ir_value_drop(struct ir_value *v);				/* a constant's data, when nobody reads it any more */
 void ir_value_remove(struct ir_graph *g, struct ir_value *v);	/* unused and without definition */
 void ir_op_drop_ins(struct ir_op *op, unsigned keep);		/* operands from `keep` on */
 bool ir_same_dims(const struct ir_value *a, const struct ir_value *b);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Construction of the IR: graphs, values, operators, and the use lists between them. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include "front.h"
@@ -132,12 +133,43 @@ struct ir_graph *ir_graph_new(const char *name, struct mica_err *err)
 	return g;
 }
 
+/* Threads have graphs of their own that share constants. */
+static pthread_mutex_t holding = PTHREAD_MUTEX_INITIALIZER;
+
+void ir_value_share(struct ir_value *v, struct ir_value *with)
+{
+	pthread_mutex_lock(&holding);
+	if (!v->holders) {
+		v->holders = ir_alloc(1, sizeof(*v->holders));
+		*v->holders = 1;
+	}
+	++*v->holders;
+	pthread_mutex_unlock(&holding);
+	with->holders = v->holders;
+	with->data = v->data;
+}
+
+void ir_value_drop(struct ir_value *v)
+{
+	bool last = true;
+
+	pthread_mutex_lock(&holding);
+	if (v->holders)
+		last = !--*v->holders;
+	pthread_mutex_unlock(&holding);
+	if (last) {
+		free(v->holders);
+		free(v->data);
+	}
+	v->holders = NULL;
+	v->data = NULL;
+}
+
 static void value_free(struct ir_value *v)
 {
 	free(v->name);
 	free(v->ch_scale);
-	if (!v->borrowed)
-		free(v->data);
+	ir_value_drop(v);
 	free(v->use);
 	free(v);
 }

@@ -54,9 +54,9 @@ struct ir_value {
 	float threshold, min, max;
 
 	void *data;			/* constant: dense codes in dim order; else NULL */
+	unsigned *holders;		/* of data, when graphs share it (ir_graph_share): then nobody writes it */
 	bool is_input, is_output;
 	bool exact;			/* an input of integers: no format but f32 may hold it */
-	bool borrowed;			/* data is another graph's, which lives longer (ir_graph_clone_shared) */
 	struct ir_op *def;		/* NULL for inputs and constants */
 	struct ir_op **use;		/* one entry per operand slot that reads it (an op may stand twice) */
 	unsigned uses, use_cap;
@@ -172,7 +172,7 @@ struct ir_op *ir_op_new(struct ir_graph *g, enum ir_kind kind, const char *name,
 			struct ir_value *const *in, unsigned ins, struct ir_value *const *out, unsigned outs);
 struct ir_op *ir_op_clone(struct ir_graph *g, const struct ir_op *op, struct ir_op *before, struct ir_value *const *in, struct ir_value *out);
 struct ir_graph *ir_graph_clone(const struct ir_graph *g);	/* device dialect; ids are kept */
-struct ir_graph *ir_graph_clone_shared(const struct ir_graph *g);	/* the same, with g's constants: nobody may change them, and g lives longer */
+struct ir_graph *ir_graph_share(struct ir_graph *g);	/* the same with g's constants, not with copies; nobody may change them any more */
 void ir_graph_swap(struct ir_graph *a, struct ir_graph *b);	/* all but what is known of the unfused graph */
 void ir_op_set_in(struct ir_op *op, unsigned i, struct ir_value *v);	/* keeps the use lists right */
 void ir_op_remove(struct ir_graph *g, struct ir_op *op);		/* its outputs must be unused */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* A second graph to try things on: the same operators, values and ids, nothing shared. For the time between `layout` and the backend. */
+/* A second graph to try things on: the same operators, values and ids. For the time between `layout` and the backend. */
 #include <stdlib.h>
 #include <string.h>
 #include "front.h"
@@ -9,7 +9,7 @@ static void *copy_of(const void *p, size_t bytes)
 	return p ? memcpy(ir_alloc(bytes, 1), p, bytes) : NULL;
 }
 
-static void clone_value(struct ir_graph *to, const struct ir_value *v, bool share)
+static void clone_value(struct ir_graph *to, struct ir_value *v, bool shared)
 {
 	struct ir_value *n;
 
@@ -28,9 +28,8 @@ static void clone_value(struct ir_graph *to, const struct ir_value *v, bool shar
 	n->min = v->min;
 	n->max = v->max;
 	n->exact = v->exact;
-	n->borrowed = share && v->data;
-	if (n->borrowed)
-		n->data = v->data;
+	if (v->data && shared)
+		ir_value_share(v, n);
 	else if (v->data)
 		n->data = memcpy(ir_alloc(ir_bytes(v) + 8, 1), v->data, ir_bytes(v));	/* with ir_const_new's slack */
 	n->is_input = v->is_input;
@@ -53,12 +52,12 @@ struct ir_op *ir_op_clone(struct ir_graph *g, const struct ir_op *op, struct ir_
 	return n;
 }
 
-static struct ir_graph *clone(const struct ir_graph *g, bool share)
+static struct ir_graph *clone(const struct ir_graph *g, bool shared)
 {
 	struct ir_graph *n = ir_graph_new(g->name, g->err);
 
 	for (unsigned i = 0; i < g->values; i++)
-		clone_value(n, g->value[i], share);
+		clone_value(n, g->value[i], shared);
 	for (const struct ir_op *op = g->first; op; op = op->next) {
 		struct ir_value **in = ir_alloc(op->ins, sizeof(*in));
 
@@ -89,7 +88,7 @@ struct ir_graph *ir_graph_clone(const struct ir_graph *g)
 	return clone(g, false);
 }
 
-struct ir_graph *ir_graph_clone_shared(const struct ir_graph *g)
+struct ir_graph *ir_graph_share(struct ir_graph *g)
 {
 	return clone(g, true);
 }

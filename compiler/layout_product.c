@@ -8,6 +8,15 @@ static bool constant_matrix(const struct ir_value *w)
 	return w->data && ir_elements(w) == w->dim[w->rank - 1] * w->dim[w->rank - 2];
 }
 
+/* Weights that only this step has made, moved. Large ones would fill the memory. */
+static struct ir_value *layout_step(struct layout *l, struct ir_value *w, const int *perm)
+{
+	struct ir_value *n = layout_weights(l, w, perm);
+
+	ir_value_drop(w);
+	return n;
+}
+
 /* Weights [k,n] or [n,k] as [n,1,1,k] */
 static struct ir_value *matrix_weights(struct layout *l, struct ir_value *w, bool trans)
 {
@@ -23,7 +32,7 @@ static struct ir_value *matrix_weights(struct layout *l, struct ir_value *w, boo
 		n->ch_scale = ir_alloc((size_t)dim[n->ch_axis], sizeof(float));
 		memcpy(n->ch_scale, w->ch_scale, (size_t)dim[n->ch_axis] * sizeof(float));
 	}
-	return layout_weights(l, n, trans ? keep : swap);
+	return layout_step(l, n, trans ? keep : swap);
 }
 
 static void unit_window(struct ir_attr *a)
@@ -50,7 +59,7 @@ static bool flattened_map(struct layout *l, struct ir_op *op)
 	memcpy(dim, (int64_t[]){ y->dim[1], map->dim[1], map->dim[2], map->dim[3] }, sizeof(dim));
 	memcpy(in[1]->dim, dim, sizeof(dim));
 	in[0] = layout_get(l, map, layout_nhwc);
-	in[1] = layout_weights(l, in[1], layout_nhwc);
+	in[1] = layout_step(l, in[1], layout_nhwc);
 	in[2] = ir_op_in(op, 3);
 	in[3] = NULL;
 	memcpy(dim, (int64_t[]){ y->dim[0], 1, 1, y->dim[1] }, sizeof(dim));

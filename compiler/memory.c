@@ -152,7 +152,7 @@ static int try_rewrite(struct lowering *l, enum mica_saving s, rewrite_fn rewrit
 		return 0;
 	}
 	with.progress = NULL;
-	copy = ir_graph_clone(l->g);
+	copy = ir_graph_share(l->g);
 	ret = rewrite(copy, l->o, &changed);
 	if (!ret && changed) {
 		ret = figures(copy, &with, &c, &f, &fits);

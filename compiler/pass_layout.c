@@ -391,6 +391,17 @@ static void layout_outputs(struct layout *l)
 	}
 }
 
+/* What the old operator alone has read: its data are no longer needed, and all weights twice would be much memory. */
+static void drop_weights(struct ir_op *op)
+{
+	for (unsigned i = 0; i < op->ins; i++) {
+		struct ir_value *v = ir_op_in(op, i);
+
+		if (v && v->data && v->uses == 1 && !v->is_output && (op->kind == IR_CONV || op->kind == IR_CONVT || op->kind == IR_MATMUL))
+			ir_value_drop(v);
+	}
+}
+
 int pass_layout(struct ir_graph *g, const struct mica_compile_options *o)
 {
 	struct layout l = { .g = g, .named = g->values - 1 };
@@ -407,6 +418,7 @@ int pass_layout(struct ir_graph *g, const struct mica_compile_options *o)
 				    : layout_refuse(&l, op,
 						    "has no form on the device; this is a bug in "
 						    "the compiler");
+		drop_weights(op);
 	}
 	values = g->values;
 	if (!r)

@@ -115,7 +115,7 @@ static int round_of(struct ir_graph *g, const struct mica_compile_options *o, bo
 		live_peak(&l, &peak);
 	}
 	for (unsigned skip = 0; !ret && *done && skip < 4 && find(&l, buf, peak.step, skip, &c); skip++) {
-		copy = ir_graph_clone(g);
+		copy = ir_graph_share(g);
 		repeat(copy, c);
 		ret = live_init(&after, copy, o);
 		if (!ret) {

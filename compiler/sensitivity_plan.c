@@ -163,7 +163,7 @@ static bool at_home(const struct diff *x, const struct ir_value *v)
 	if (!was || v->dtype != was->dtype)
 		return false;
 	if (v->data)
-		return v->borrowed && trace_placed(x->z->g, was);
+		return v->data == was->data && trace_placed(x->z->g, was);
 	return v->is_input || (v->def && origin(x, v->def));
 }
 

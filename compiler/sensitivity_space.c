@@ -130,7 +130,7 @@ static struct ir_graph *quantized(struct ir_graph *g, const struct mica_compile_
 
 struct ir_graph *sens_alone(const struct sens *z, const struct sens_candidate *c, struct mica_err *err)
 {
-	struct ir_graph *g = ir_graph_clone_shared(z->g);
+	struct ir_graph *g = ir_graph_share(z->g);
 	struct mica_compile_options o = z->o;
 	enum mica_dtype format = z->s->format[c->format];
 
@@ -150,7 +150,7 @@ static int repair(struct ir_graph *g, const struct sens *z, const struct mica_co
 
 	if (!(o->repair & (MICA_REPAIR_ADAROUND | MICA_REPAIR_BIAS)))
 		return 0;
-	g->reference = ir_graph_clone_shared(z->g);
+	g->reference = ir_graph_share(z->g);
 	g->reference->err = g->err;
 	r = pass_adaround(g, o);
 	return r ? r : pass_bias_correct(g, o);

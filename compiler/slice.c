@@ -319,7 +319,7 @@ static int try_stretches(struct ir_graph *g, const struct mica_compile_options *
 	int ret = 0;
 
 	for (unsigned i = 0; i < n && !*taken && !ret; i++) {
-		struct ir_graph *copy = ir_graph_clone(g);
+		struct ir_graph *copy = ir_graph_share(g);
 		struct ir_op *first = copy->first;
 		struct slicing after;
 
