@@ -40,6 +40,27 @@ void layout_set(struct layout *l, struct ir_value *v, struct ir_value *base, con
 
 /* ---- transposes ---- */
 
+#define MAX_MOVED 6	/* groups of axes that one transpose takes */
+
+/* First the first axis that is not in its place goes there. What is in its place then counts as one group. */
+static struct ir_value *in_two_steps(struct build *b, struct ir_value *x, const int *perm)
+{
+	int first[IR_MAX_RANK], rest[IR_MAX_RANK], k = 0, n;
+
+	for (; perm[k] == k; k++)
+		first[k] = k;
+	first[k] = perm[k];
+	n = k + 1;
+	for (int a = k; a < (int)x->rank; a++)
+		if (a != perm[k])
+			first[n++] = a;
+	for (int i = 0; i < n; i++)
+		for (int j = 0; j < n; j++)
+			if (first[j] == perm[i])
+				rest[i] = j;
+	return layout_transpose_min(b, layout_transpose_min(b, x, first), rest);
+}
+
 struct ir_value *layout_transpose_min(struct build *b, struct ir_value *x, const int *perm)
 {
 	int64_t out[IR_MAX_RANK], in[IR_MAX_RANK], extent[IR_MAX_RANK];
@@ -67,6 +88,8 @@ struct ir_value *layout_transpose_min(struct build *b, struct ir_value *x, const
 			p[i] += first[k] < first[i];
 		in[p[i]] = extent[i];
 	}
+	if (groups > MAX_MOVED)
+		return in_two_steps(b, x, perm);
 	x = build_transpose(b, build_reshape(b, x, (unsigned)groups, in), p);
 	return build_reshape(b, x, rank, out);
 }

@@ -229,7 +229,7 @@ static void free_dimensions_need_shape(void **state)
 	ob_node("Relu", "y", (const char *[]){ "x" }, 1);
 	ob_output("y");
 	ob_write(f->path);
-	refused(f, MICA_ERR_SHAPE, "pass --shape x=D,D,.. (the model's inputs: x[n,3])");
+	refused(f, MICA_ERR_SHAPE, "pass --shape x=D,D,.. or --dim NAME=N (the model's inputs: x[n,3])");
 	f->o.shape_count = 1;
 	f->o.shapes = bad;
 	refused(f, MICA_ERR_USAGE, "--shape x=5,,3");
