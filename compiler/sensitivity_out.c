@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* What the search gives: the qtable, the tuned calibration table, and the ranking with what each choice costs on the device. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "output.h"
 #include "quantize.h"
 #include "sensitivity_parts.h"
 
@@ -67,33 +65,34 @@ int sens_cycles(struct sens *z)
 
 /* ---- files ---- */
 
-/* Writes beside the destination first, so that nobody finds half a file. "-": stdout. */
 static int write_file(struct sens *z, const char *path, void (*put)(const struct sens *z, FILE *f))
 {
-	struct stat st;
-	char *tmp;
-	FILE *f;
-	int error = 0;
+	struct sdk_text text;
+	int ret = sdk_text_open(&text);
 
-	if (!stat(path, &st) && !S_ISREG(st.st_mode))
-		return mica_err_set(z->g->err, MICA_ERR_FILE, "%s: is not a regular file and is not replaced; give another name", path);
-	if (asprintf(&tmp, "%s.%d.tmp", path, (int)getpid()) < 0)
-		return mica_err_set(z->g->err, MICA_ERR_MEMORY, "out of memory");
-	f = fopen(tmp, "wxe");
-	if (!f)
-		error = errno;
-	if (f) {
-		put(z, f);
-		error = ferror(f) ? EIO : 0;
-		if (fclose(f) && !error)
-			error = errno;
-		if (!error && rename(tmp, path))
-			error = errno;
-		if (error)
-			unlink(tmp);
+	if (!ret) {
+		put(z, text.f);
+		ret = sdk_text_save(&text, path);
 	}
-	free(tmp);
-	return error ? mica_err_set(z->g->err, MICA_ERR_FILE, "%s: cannot be written: %s", path, strerror(error)) : 0;
+	return mica_err_output(z->g->err, ret);
+}
+
+/* How to compile what was measured. */
+static void put_command(const struct sens *z, FILE *f)
+{
+	static const char *const repairs[] = { "cle", "wmse", "adaround", "bias", "depthwise" };
+	const struct mica_compile_options *o = &z->o;
+	const char *before = " --repair=";
+
+	fprintf(f, "# for: mica compile --format=%s --qtable=%s --calib-table=%s%s%s%s", sens_format_name(z->s->format[0]), z->s->qtable, z->s->table,
+		o->symmetric ? "" : " --activations=asymmetric", o->per_tensor ? " --weights=per-tensor" : "", o->pow2 ? " --scales=pow2" : "");
+	for (unsigned i = 0; i < ARRAY_LEN(repairs); i++) {
+		if (!(o->repair & 1u << i))
+			continue;
+		fprintf(f, "%s%s", before, repairs[i]);
+		before = ",";
+	}
+	fprintf(f, "%s\n", o->repair ? " and the same --calib" : "");
 }
 
 static void put_qtable(const struct sens *z, FILE *f)
@@ -101,7 +100,7 @@ static void put_qtable(const struct sens *z, FILE *f)
 	const struct mica_sensitivity_result *r = z->r;
 
 	fprintf(f, "# mica sensitivity: %u of %u operators of %s stay in %s\n", r->kept, z->ops, z->g->name, sens_format_name(z->s->keep));
-	fprintf(f, "# for: mica compile --format=%s --qtable=%s --calib-table=%s\n", sens_format_name(z->s->format[0]), z->s->qtable, z->s->table);
+	put_command(z, f);
 	if (sens_stopped(z))
 		fprintf(f, "# interrupted: %u of %u candidates are known%s\n", r->computed + r->resumed, r->candidates,
 			r->cosine ? "" : ", and the choice has not been tried on the whole network");

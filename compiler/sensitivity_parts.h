@@ -126,6 +126,8 @@ bool sens_plan_make(struct sens_plan *p, const struct sens *z, const struct sens
 void sens_plan_fini(struct sens_plan *p);
 
 /* ---- sensitivity_run.c: candidates beside the f32 graph's run ---- */
+/* Bytes of live f32 values; more samples than fit take turns. Tests lower it. */
+extern size_t sens_state_memory;
 /* done: called for every candidate that is computed, in order. */
 int sens_search(struct sens *z, const unsigned *order, unsigned n, const unsigned *sample, unsigned samples,
 		int (*done)(struct sens *z, struct sens_candidate *c));

@@ -228,6 +228,33 @@ static int prune(struct pick *p)
 	return r;
 }
 
+/* Behind bisection: fewer operators, by looking around at each place as the full search does. Else all stays as it is. */
+static int improve(struct pick *p)
+{
+	struct sens *z = p->z;
+	struct pick was = *p;
+	bool *kept = ir_alloc(z->ops + 1, sizeof(*kept));
+	int r = 0;
+
+	for (unsigned i = 0; i < z->ops; i++) {
+		kept[i] = z->op[i].kept;
+		z->op[i].kept = false;
+	}
+	p->kept = 0;
+	p->most = was.kept - 1;
+	p->cosine = z->r->start_cosine;
+	r = add_until(p);
+	if (!r && reached(p))
+		r = prune(p);
+	if (!reached(p)) {
+		*p = was;
+		for (unsigned i = 0; i < z->ops; i++)
+			z->op[i].kept = kept[i];
+	}
+	free(kept);
+	return r;
+}
+
 /* Interrupted: the best guess, as if the losses of single operators added up. */
 static void guess(struct pick *p)
 {
@@ -257,6 +284,8 @@ static int pick(struct pick *p)
 		r = z->s->search == SENS_FAST ? bisect(p) : add_until(p);
 	if (!r)
 		r = prune(p);
+	if (!r && z->s->search == SENS_FAST && reached(p) && p->kept > 1 && p->kept <= LOOK_UNTIL && !expensive(z) && !sens_stopped(z))
+		r = improve(p);
 	z->r->cosine = p->cosine;
 	z->r->reached = reached(p);
 	return r;

@@ -10,8 +10,9 @@
 #include <time.h>
 #include "sensitivity_parts.h"
 
-#define STATE_MEMORY ((size_t)512 << 20)	/* of live f32 values; more samples than fit take turns */
-#define BLOCK	     64		/* candidates between two turns: each turn repeats the f32 run up to there */
+#define BLOCK 64		/* candidates between two turns: each turn repeats the f32 run up to there */
+
+size_t sens_state_memory = (size_t)512 << 20;
 
 struct worker {
 	struct search *of;
@@ -427,7 +428,7 @@ static int all_blocks(struct search *x, struct all *a)
 	unsigned size;
 	int r = 0;
 
-	a->turn = (unsigned)(STATE_MEMORY / (x->base.t.lmem_size + 1));
+	a->turn = (unsigned)(sens_state_memory / (x->base.t.lmem_size + 1));
 	a->turn = a->turn < 1 ? 1 : a->turn < a->samples ? a->turn : a->samples;
 	size = a->turn < a->samples ? BLOCK : 1;
 	x->state = ir_alloc(a->turn, sizeof(*x->state));

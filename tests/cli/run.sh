@@ -140,7 +140,7 @@ expect "compare to a missing folder" 3 "cannot be written" "$MICA" compare $mode
 expect "compare to a device" 3 "not a regular file" "$MICA" compare $model --calib="$calib" --html=/dev/full
 check "a page that cannot be written leaves none" bash -c "! (ulimit -f 4; trap '' XFSZ; '$MICA' compare $model --calib='$calib' --html='$work/cut.html' 2>/dev/null) && ! ls '$work' | grep cut"
 # ---- sensitivity ----
-search=("$MICA" sensitivity $model --calib="$calib,models/photos" -o "$work/q")
+search=("$MICA" sensitivity "$model" --calib="$calib,models/photos" -o "$work/q")
 check "sensitivity writes its tables" "${search[@]}" --formats=int8,e4m3 --methods=max,kl --target-cos=0.99999 --max-float-layers=2 --order=loss --ranking="$work/ranking"
 check "a qtable that names what stays in float" grep -qE ' f32$' "$work/q"
 check "a calibration table" grep -q '^# mica calibration table 1' "$work/q.table"

@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "onnx_builder.h"
-#include "sensitivity.h"
+#include "sensitivity_parts.h"
 
 #define SAMPLES 5
 
@@ -330,6 +330,27 @@ static void threads_do_not_show(void **state)
 	free(many);
 }
 
+static void samples_that_do_not_fit_take_turns(void **state)
+{
+	struct fixture *f = *state;
+	size_t room = sens_state_memory;
+	char *one, *many;
+
+	many_kinds(f->onnx);
+	all_choices(f);
+	f->s.limited = true;
+	f->s.target = 0;
+	search(f);
+	one = text_of(f->log);
+	sens_state_memory = 1;
+	search(f);
+	sens_state_memory = room;
+	many = text_of(f->log);
+	assert_string_equal(one, many);
+	free(one);
+	free(many);
+}
+
 static void the_layer_that_breaks_the_network_is_found(void **state)
 {
 	static const enum sens_search way[] = { SENS_FULL, SENS_FAST, SENS_NAIVE };
@@ -540,6 +561,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(savings_of_work_change_no_bit, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_difference_that_vanishes_ends_the_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(threads_do_not_show, setup, teardown),
+		cmocka_unit_test_setup_teardown(samples_that_do_not_fit_take_turns, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_layer_that_breaks_the_network_is_found, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_tables_compile_to_what_was_measured, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_interrupted_search_goes_on, setup, teardown),
