@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* mica compare: layer by layer, what quantization does to a model. */
 #include "compare_show.h"
+#include "output.h"
 #include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -65,67 +63,28 @@ static int parse(int argc, char **argv, struct compare_args *a)
 
 /* ---- files ---- */
 
-static int write_to(int fd, const char *text, size_t n)
-{
-	while (n) {
-		ssize_t did = write(fd, text, n);
-
-		if (did < 0 && errno != EINTR)
-			return -errno;
-		text += did > 0 ? did : 0;
-		n -= did > 0 ? (size_t)did : 0;
-	}
-	return 0;
-}
-
-/* The whole text or no file: written beside it and renamed; signals that would end the program wait for that. */
-static int write_whole(const char *path, const char *text, size_t n)
-{
-	sigset_t all, before;
-	struct stat st;
-	char *tmp;
-	int fd, ret = 0;
-
-	if (!stat(path, &st) && !S_ISREG(st.st_mode))
-		return cli_fail(MICA_ERR_FILE, "%s: is not a regular file and is not replaced; give another name", path);
-	if (asprintf(&tmp, "%s.%d.tmp", path, (int)getpid()) < 0)
-		return cli_fail(MICA_ERR_MEMORY, "out of memory for %s", path);
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	ret = fd < 0 ? -errno : write_to(fd, text, n);
-	if (fd >= 0 && close(fd) && !ret)
-		ret = -errno;
-	if (!ret && rename(tmp, path))
-		ret = -errno;
-	if (ret && fd >= 0)
-		unlink(tmp);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	free(tmp);
-	return ret ? cli_fail(MICA_ERR_FILE, "%s: cannot be written: %s", path, strerror(-ret)) : 0;
-}
-
 static int write_html(const char *path, const struct mica_comparison *c, const struct compare_about *about)
 {
-	char *text = NULL;
-	size_t n = 0;
-	FILE *f = open_memstream(&text, &n);
-	int ret;
+	struct sdk_text t;
 
-	if (!f)
+	if (sdk_text_open(&t))
 		return cli_fail(MICA_ERR_MEMORY, "out of memory for %s", path);
-	compare_html(f, c, about);
-	ret = ferror(f);
-	ret = fclose(f) || ret ? cli_fail(MICA_ERR_MEMORY, "out of memory for %s", path) : write_whole(path, text, n);
-	free(text);
-	return ret;
+	compare_html(t.f, c, about);
+	return sdk_text_save(&t, path) ? cli_fail(MICA_ERR_FILE, "%s", mica_error_text()) : 0;
 }
 
 static int write_json(const char *path, json_object *o)
 {
 	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
-	int ret = text ? write_whole(path, text, strlen(text)) : cli_fail(MICA_ERR_MEMORY, "out of memory for %s", path);
+	struct sdk_text t;
+	int ret = 0;
 
+	if (!text || sdk_text_open(&t)) {
+		ret = cli_fail(MICA_ERR_MEMORY, "out of memory for %s", path);
+	} else {
+		fprintf(t.f, "%s\n", text);
+		ret = sdk_text_save(&t, path) ? cli_fail(MICA_ERR_FILE, "%s", mica_error_text()) : 0;
+	}
 	json_object_put(o);
 	return ret;
 }
@@ -142,8 +101,8 @@ static int check_target(const char *path)
 		return 0;
 	if (!*path)
 		return cli_fail(MICA_ERR_USAGE, "--html=: a file's name is expected");
-	if (!stat(path, &st) && !S_ISREG(st.st_mode))
-		return cli_fail(MICA_ERR_FILE, "%s: is not a regular file and is not replaced; give another name", path);
+	if (!stat(path, &st))
+		return S_ISDIR(st.st_mode) ? cli_fail(MICA_ERR_FILE, "%s: is a folder; give a file's name", path) : 0;
 	dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
 	if (!dir)
 		return cli_fail(MICA_ERR_MEMORY, "out of memory for %s", path);

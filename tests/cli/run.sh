@@ -137,7 +137,8 @@ expect "compare with a qtable for nobody" 2 "no operator 'nobody'" bash -c "echo
 expect "compare with an unknown order" 2 "allowed are alone, cos" "$MICA" compare $model --calib="$calib" --sort=best
 expect "compare takes no -o" 2 "unknown option" "$MICA" compare $model --calib="$calib" -o "$work/a"
 expect "compare to a missing folder" 3 "cannot be written" "$MICA" compare $model --calib="$calib" --html="$work/none/c.html"
-expect "compare to a device" 3 "not a regular file" "$MICA" compare $model --calib="$calib" --html=/dev/full
+expect "compare to a folder" 3 "is a folder" "$MICA" compare $model --calib="$calib" --html="$work"
+expect "compare to a full device" 3 "No space left" "$MICA" compare $model --calib="$calib" --html=/dev/full
 check "a page that cannot be written leaves none" bash -c "! (ulimit -f 4; trap '' XFSZ; '$MICA' compare $model --calib='$calib' --html='$work/cut.html' 2>/dev/null) && ! ls '$work' | grep cut"
 # ---- sensitivity ----
 search=("$MICA" sensitivity "$model" --calib="$calib,models/photos" -o "$work/q")
