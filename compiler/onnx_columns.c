@@ -197,7 +197,7 @@ static int deform_window(struct ir_graph *g, struct ir_op *op, struct window *w)
 	int64_t groups = onnx_int(op, "group", 1), sets = onnx_int(op, "offset_group", 1), taps;
 	bool ok;
 
-	if (x->rank != 4 || k->rank != 4 || off->rank != 4 || (mask && mask->rank != 4) || groups < 1 || sets < 1)
+	if (x->rank != 4 || k->rank != 4 || off->rank != 4 || (mask && mask->rank != 4) || groups < 1 || sets < 1 || groups > 65535 || sets > 65535)
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED, "only [N,C,H,W] with at least one group is supported");
 	if (x->dim[1] % sets || x->dim[1] % groups || k->dim[0] % groups || k->dim[1] != x->dim[1] / groups ||
 	    (bias && ir_elements(bias) != k->dim[0]))

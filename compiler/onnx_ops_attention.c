@@ -209,7 +209,7 @@ static int canon_packed(struct ir_graph *g, struct ir_op *op, const struct onnx_
 	struct widths w;
 	(void)d;
 
-	if (read_widths(g, op, &w))
+	if (read_widths(g, op, &w) || (a.causal && onnx_room(g, op, x->dim[1], w.past + x->dim[1])))
 		return -(int)g->err->code;
 	x = build_matmul_of(b, x, expr_in(g, op, 1));
 	x = plus(b, x, expr_in(g, op, 2));
@@ -314,7 +314,7 @@ static int canon_multi(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 	struct multi m;
 	(void)d;
 
-	if (read_multi(g, op, &m))
+	if (read_multi(g, op, &m) || (a.causal && onnx_room(g, op, m.s, m.t)))
 		return -(int)g->err->code;
 	if (m.packed || m.packed_kv) {
 		struct ir_value *all = m.packed ? q : k;
@@ -401,7 +401,7 @@ static int canon_plain(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 	struct plain p;
 	(void)d;
 
-	if (read_plain(g, op, &p))
+	if (read_plain(g, op, &p) || (a.causal && onnx_room(g, op, p.s, p.t)))
 		return -(int)g->err->code;
 	for (unsigned i = 0; i < 3; i++) {
 		in[i] = expr_in(g, op, i);

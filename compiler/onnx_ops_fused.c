@@ -321,9 +321,9 @@ static int canon_rms_norm(struct ir_graph *g, struct ir_op *op, const struct onn
 
 static int infer_embed(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
-	const struct ir_value *ids = op->in[0], *seg = ir_op_in(op, 1), *words = op->in[2], *places = op->in[3], *segs = ir_op_in(op, 4),
+	const struct ir_value *ids = op->in[0], *seg = ir_op_in(op, 1), *words = ir_op_in(op, 2), *places = ir_op_in(op, 3), *segs = ir_op_in(op, 4),
 			      *at = ir_op_in(op, 8);
-	bool ok = ids->rank == 2 && words->rank == 2 && places->rank == 2 && places->dim[1] == words->dim[1];
+	bool ok = words && places && ir_op_in(op, 5) && ids->rank == 2 && words->rank == 2 && places->rank == 2 && places->dim[1] == words->dim[1];
 	int64_t n = ok ? words->dim[1] : 0, dim[3];
 	(void)d;
 
@@ -385,6 +385,6 @@ const struct onnx_def onnx_fused_ops[] = {
 	{ MS "SimplifiedLayerNormalization", SIMPLIFIED, 2, 2, infer_rms_norm, NULL, canon_rms_norm },
 	{ "SimplifiedLayerNormalization", SIMPLIFIED, 2, 2, infer_rms_norm, NULL, canon_rms_norm },
 	{ "RMSNormalization", SIMPLIFIED, 2, 2, infer_rms_norm, NULL, canon_rms_norm },
-	{ MS "EmbedLayerNormalization", 0, 7, 9, infer_embed, NULL, canon_embed },
+	{ MS "EmbedLayerNormalization", 0, 1, 9, infer_embed, NULL, canon_embed },
 	{ 0 },
 };

@@ -34,6 +34,15 @@ static int check_codes(struct ir_graph *g, struct ir_op *op, unsigned i)
 	return onnx_fail(g, op, MICA_ERR_UNSUPPORTED, "operand %u is %s, not an 8-bit integer; check the model", i, v ? ir_dtype_name(v->dtype) : "missing");
 }
 
+/* Zero points may be absent, what the mask names may not. */
+static int check_given(struct ir_graph *g, struct ir_op *op, unsigned mask)
+{
+	for (unsigned i = 0; i < 32; i++)
+		if (mask >> i & 1 && !ir_op_in(op, i))
+			return onnx_fail(g, op, MICA_ERR_CORRUPT, "operand %u is missing; export the model again", i);
+	return 0;
+}
+
 /* Scale and zero point in slots i and i + 1, both single constants. */
 static int format_at(struct ir_graph *g, struct ir_op *op, unsigned i, const struct ir_value *like, struct quant_format *f)
 {
@@ -67,12 +76,13 @@ static int becomes_codes(struct build *b, struct ir_op *op, unsigned scale, stru
 static int infer_pair(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct ir_value *a = op->in[0], *c = op->in[3];
-	unsigned rank = a->rank > c->rank ? a->rank : c->rank;
+	unsigned rank;
 	int64_t dim[IR_MAX_RANK];
 	(void)d;
 
-	if (check_codes(g, op, 0) || check_codes(g, op, 3))
+	if (check_codes(g, op, 0) || check_codes(g, op, 3) || check_given(g, op, (1u << 1) | (1u << 4) | (1u << 6)))
 		return -(int)g->err->code;
+	rank = a->rank > c->rank ? a->rank : c->rank;
 	for (unsigned i = 0; i < rank; i++) {
 		int64_t p = i + a->rank >= rank ? a->dim[i + a->rank - rank] : 1, q = i + c->rank >= rank ? c->dim[i + c->rank - rank] : 1;
 
@@ -103,7 +113,7 @@ static int infer_one(struct ir_graph *g, struct ir_op *op, const struct onnx_def
 	struct ir_value x = channels_last(op, d) ? channels_first_of(op->in[0]) : *op->in[0];
 	struct window w;
 
-	if (check_codes(g, op, 0))
+	if (check_codes(g, op, 0) || check_given(g, op, (1u << 1) | (1u << 3)))
 		return -(int)g->err->code;
 	if ((d->code == Q_AVERAGE || d->code == Q_GLOBAL) && x.rank < 3)
 		return onnx_fail(g, op, MICA_ERR_SHAPE, "operand has %u dimensions, at least 3 are needed; check the model", x.rank);
@@ -423,7 +433,7 @@ static int canon_nbits(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 	struct nbits p;
 	(void)d;
 
-	if (read_nbits(g, op, &p))
+	if (read_nbits(g, op, &p) || onnx_room(g, op, p.n, p.k))
 		return -(int)g->err->code;
 	w = build_const(b, 2, (int64_t[]){ p.n, p.k }, NULL);
 	for (int64_t r = 0; r < p.n; r++)
@@ -469,13 +479,13 @@ static int canon_onnx(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 #define SAME(type, least, most) { MS type, 0, least, most, infer_onnx, fold_onnx, canon_onnx }
 
 const struct onnx_def onnx_ms_quant_ops[] = {
-	{ MS "QLinearAdd", Q_ADD, 7, 8, infer_pair, NULL, canon_pair },
-	{ MS "QLinearMul", Q_MUL, 7, 8, infer_pair, NULL, canon_pair },
-	{ MS "QLinearLeakyRelu", Q_LEAKY, 4, 5, infer_one, NULL, canon_one },
-	{ MS "QLinearSigmoid", Q_SIGMOID, 4, 5, infer_one, NULL, canon_one },
-	{ MS "QLinearSoftmax", Q_SOFTMAX, 4, 5, infer_one, NULL, canon_one },
-	{ MS "QLinearAveragePool", Q_AVERAGE, 4, 5, infer_one, NULL, canon_one },
-	{ MS "QLinearGlobalAveragePool", Q_GLOBAL, 4, 5, infer_one, NULL, canon_one },
+	{ MS "QLinearAdd", Q_ADD, 1, 8, infer_pair, NULL, canon_pair },
+	{ MS "QLinearMul", Q_MUL, 1, 8, infer_pair, NULL, canon_pair },
+	{ MS "QLinearLeakyRelu", Q_LEAKY, 1, 5, infer_one, NULL, canon_one },
+	{ MS "QLinearSigmoid", Q_SIGMOID, 1, 5, infer_one, NULL, canon_one },
+	{ MS "QLinearSoftmax", Q_SOFTMAX, 1, 5, infer_one, NULL, canon_one },
+	{ MS "QLinearAveragePool", Q_AVERAGE, 1, 5, infer_one, NULL, canon_one },
+	{ MS "QLinearGlobalAveragePool", Q_GLOBAL, 1, 5, infer_one, NULL, canon_one },
 	{ MS "QLinearConcat", 0, 5, 0, infer_concat, NULL, canon_concat },
 	{ MS "QGemm", 0, 6, 9, infer_qgemm, NULL, canon_qgemm },
 	{ MS "MatMulIntegerToFloat", TO_FLOAT, 4, 7, infer_integer, NULL, canon_integer },
