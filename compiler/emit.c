@@ -5,15 +5,15 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include "access.h"
 #include "backend.h"
 
 /* ---- accesses: strided blocks of one memory ---- */
 
 #define MEM_DRAM 16		/* memories: 0.. LMEM of core i, MEM_DRAM + segment */
-#define MAX_ACCESS 5
 
 struct axis { int64_t count, stride; };
-struct access {
+struct block {
 	unsigned mem;
 	bool write;
 	int64_t lo, hi;			/* bytes [lo, hi) */
@@ -23,7 +23,7 @@ struct access {
 	uint32_t ordinal;
 };
 
-static void sort_axes(struct access *a)
+static void sort_axes(struct block *a)
 {
 	for (unsigned i = 1; i < a->axes; i++)
 		for (unsigned j = i; j > 0 && a->axis[j - 1].stride < a->axis[j].stride; j--) {
@@ -34,23 +34,15 @@ static void sort_axes(struct access *a)
 		}
 }
 
-static struct access make_access(unsigned mem, bool write, int64_t at, int64_t elem, const uint32_t *dim, const int64_t *stride)
+static struct block make_block(unsigned mem, const struct access *from)
 {
-	struct access a = { .mem = mem, .write = write, .lo = at, .hi = at + elem, .run = elem };
+	struct block a = { .mem = mem, .write = from->write, .lo = from->lo, .hi = from->hi, .run = from->elem };
 
-	for (unsigned d = 0; d < 4; d++) {
-		int64_t s = stride[d], n = dim[d];
-
-		if (n <= 1 || !s)
-			continue;
-		if (s < 0) {
-			a.lo += (n - 1) * s;
-			s = -s;
-		} else {
-			a.hi += (n - 1) * s;
-		}
-		a.axis[a.axes++] = (struct axis){ n, s };
-	}
+	for (unsigned d = 0; d < 4; d++)
+		if (from->dim[d] > 1 && from->stride[d])
+			a.axis[a.axes++] = (struct axis){ from->dim[d], from->stride[d] < 0 ? -from->stride[d] : from->stride[d] };
+	if (!a.axes)
+		a.run = a.hi - a.lo;
 	sort_axes(&a);
 	while (a.axes && a.axis[a.axes - 1].stride <= a.run) {
 		a.axes--;
@@ -60,7 +52,7 @@ static struct access make_access(unsigned mem, bool write, int64_t at, int64_t e
 }
 
 /* Do blocks a and b, at oa and ob, share a byte? False only when they certainly do not. */
-static bool blocks_meet(const struct access *a, unsigned ia, int64_t oa, const struct access *b, unsigned ib, int64_t ob)
+static bool blocks_meet(const struct block *a, unsigned ia, int64_t oa, const struct block *b, unsigned ib, int64_t ob)
 {
 	int64_t ea = a->run, eb = b->run, s, ra, rb, qa, qb, na = 1, nb = 1;
 
@@ -94,7 +86,7 @@ static bool blocks_meet(const struct access *a, unsigned ia, int64_t oa, const s
 	return blocks_meet(a, ia, ra, b, ib, rb);
 }
 
-static bool conflict(const struct access *a, const struct access *b)
+static bool conflict(const struct block *a, const struct block *b)
 {
 	int64_t base;
 
@@ -113,118 +105,20 @@ static bool conflict(const struct access *a, const struct access *b)
 
 /* ---- what a packet touches ---- */
 
-struct touched { struct access a[MAX_ACCESS]; unsigned n; };
+struct touched { struct block a[ACCESS_MAX]; unsigned n; };
 
-static void touch(struct touched *t, unsigned core, const struct mica_view *v, const uint32_t dim[4], bool write)
-{
-	int64_t stride[4];
-
-	if (v->dtype == MICA_NONE)
-		return;
-	for (unsigned d = 0; d < 4; d++)
-		stride[d] = v->stride[d];
-	t->a[t->n++] = make_access(core, write, v->addr, mica_dtype_size(v->dtype), dim, stride);
-}
-
-static void touch_addr(struct touched *t, unsigned core, uint64_t addr, uint32_t elem, const uint32_t dim[4], const int32_t *s32, bool write)
-{
-	uint32_t seg = MICA_ADDR_SEG(addr);
-	unsigned mem = seg == MICA_SEG_LMEM ? core : seg >= MICA_SEG_PEER && seg < MICA_SEG_PEER + MICA_MAX_CORES
-		     ? seg - MICA_SEG_PEER : MEM_DRAM + seg;
-	int64_t stride[4];
-
-	for (unsigned d = 0; d < 4; d++)
-		stride[d] = s32[d];
-	if (seg != MICA_SEG_WEIGHTS)
-		t->a[t->n++] = make_access(mem, write, (int64_t)MICA_ADDR_OFF(addr), elem, dim, stride);
-}
-
-static void touch_conv(struct touched *t, unsigned core, const struct mica_pkt_conv *c)
-{
-	uint32_t in[4] = { c->n, c->in_h, c->in_w, c->in_c }, out[4] = { c->n, c->out_h, c->out_w, c->out_c };
-
-	touch(t, core, &c->src, in, false);
-	touch(t, core, &c->res, out, false);
-	touch(t, core, &c->dst, out, true);
-}
-
-static void touch_matmul(struct touched *t, unsigned core, const struct mica_pkt_matmul *p)
-{
-	uint32_t a[4] = { p->batch, p->m, p->k, 1 }, b[4] = { p->batch, p->k, p->n, 1 }, d[4] = { p->batch, p->m, p->n, 1 };
-
-	touch(t, core, &p->a, a, false);
-	touch(t, core, &p->b, b, false);
-	touch(t, core, &p->res, d, false);
-	touch(t, core, &p->dst, d, true);
-}
-
-static void touch_reduce(struct touched *t, unsigned core, const struct mica_pkt_reduce *p)
-{
-	uint32_t out[4];
-
-	for (unsigned d = 0; d < 4; d++)
-		out[d] = p->axes >> d & 1 ? 1 : p->dim[d];
-	touch(t, core, &p->src, p->dim, false);
-	touch(t, core, &p->dst, out, true);
-}
-
-/* POOL and RESIZE have their shapes in the same places of different structs. */
-#define TOUCH_WINDOW(t, core, p) do {							\
-	uint32_t in_[4] = { (p)->n, (p)->in_h, (p)->in_w, (p)->c };			\
-	uint32_t out_[4] = { (p)->n, (p)->out_h, (p)->out_w, (p)->c };			\
-	touch(t, core, &(p)->src, in_, false);						\
-	touch(t, core, &(p)->dst, out_, true);						\
-} while (0)
-
-#define TOUCH_ELEMENTS(t, core, p) do {							\
-	touch(t, core, &(p)->src, (p)->dim, false);					\
-	touch(t, core, &(p)->dst, (p)->dim, true);					\
-} while (0)
-
+/* All but the weights, which nobody writes. */
 static struct touched touched_by(const union mica_pkt *p, unsigned core)
 {
+	struct access a[ACCESS_MAX];
+	unsigned n = access_of(p, core, a);
 	struct touched t = { .n = 0 };
 
-	switch (p->hdr.opcode) {
-	case MICA_OP_COPY:
-		touch_addr(&t, core, p->copy.src, p->copy.elem, p->copy.dim, p->copy.src_stride, false);
-		touch_addr(&t, core, p->copy.dst, p->copy.elem, p->copy.dim, p->copy.dst_stride, true);
-		break;
-	case MICA_OP_FILL:
-		touch(&t, core, &p->fill.dst, p->fill.dim, true);
-		break;
-	case MICA_OP_CONV: case MICA_OP_DWCONV:
-		touch_conv(&t, core, &p->conv);
-		break;
-	case MICA_OP_MATMUL:
-		touch_matmul(&t, core, &p->matmul);
-		break;
-	case MICA_OP_BINARY:
-		touch(&t, core, &p->binary.a, p->binary.dim, false);
-		touch(&t, core, &p->binary.b, p->binary.dim, false);
-		touch(&t, core, &p->binary.c, p->binary.dim, false);
-		touch(&t, core, &p->binary.dst, p->binary.dim, true);
-		break;
-	case MICA_OP_UNARY:
-		TOUCH_ELEMENTS(&t, core, &p->unary);
-		break;
-	case MICA_OP_LUT:
-		TOUCH_ELEMENTS(&t, core, &p->lut);
-		break;
-	case MICA_OP_POOL:
-		TOUCH_WINDOW(&t, core, &p->pool);
-		break;
-	case MICA_OP_RESIZE:
-		TOUCH_WINDOW(&t, core, &p->resize);
-		break;
-	case MICA_OP_REDUCE:
-		touch_reduce(&t, core, &p->reduce);
-		break;
-	case MICA_OP_SOFTMAX: case MICA_OP_NORM:
-		TOUCH_ELEMENTS(&t, core, &p->norm);
-		break;
-	default:
-		break;
+	for (unsigned i = 0; i < n; i++) {
+		unsigned mem = a[i].space >= ACCESS_LMEM ? a[i].space - ACCESS_LMEM : MEM_DRAM + a[i].space;
+
+		if (a[i].space != MICA_SEG_WEIGHTS)
+			t.a[t.n++] = make_block(mem, &a[i]);
 	}
 	return t;
 }
@@ -235,7 +129,7 @@ struct clock { uint32_t done[MICA_ENGINE_COUNT]; };	/* packets per engine that a
 
 struct engine_log {		/* one engine of one core since the last barrier */
 	uint32_t count;
-	struct access *access;
+	struct block *access;
 	unsigned accesses, access_cap;
 	struct clock *clock;	/* by ordinal: known when that packet is complete */
 	unsigned clock_cap;
@@ -281,7 +175,7 @@ const struct be_packets *be_emit_stream(const struct be_emit *e, unsigned core)
 static uint32_t last_conflict(const struct engine_log *log, uint32_t known, const struct touched *t)
 {
 	for (unsigned i = log->accesses; i-- > 0;) {
-		const struct access *a = &log->access[i];
+		const struct block *a = &log->access[i];
 
 		if (a->ordinal <= known)
 			return 0;
