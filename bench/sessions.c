@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Several sessions of one model at once on the CPU, each with threads of its own: how many inferences they do together, how evenly,
- * and the longest anybody waited.
+ * Several sessions of one model at once on the CPU, each with threads of its own: how many inferences they do together,
+ * how evenly, and the longest anybody waited.
  *   sessions MODEL.mica SESSIONS THREADS [SECONDS]
  */
 #include <pthread.h>
@@ -64,8 +64,8 @@ static int report(const struct user *u, unsigned n, unsigned threads)
 		most = u[i].runs > most ? u[i].runs : most;
 		longest = u[i].longest > longest ? u[i].longest : longest;
 	}
-	printf("{\"sessions\": %u, \"threads\": %u, \"per_second\": %.1f, \"least\": %lu, \"most\": %lu, \"longest_ms\": %.2f}\n", n, threads,
-	       (double)sum / seconds, least, most, longest * 1e3);
+	printf("{\"sessions\": %u, \"threads\": %u, \"per_second\": %.1f, \"least\": %lu, \"most\": %lu, \"longest_ms\": %.2f}\n",
+	       n, threads, (double)sum / seconds, least, most, longest * 1e3);
 	return 0;
 }
 

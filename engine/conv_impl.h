@@ -86,7 +86,8 @@ static void fill_span(const struct blocked *o, uint64_t from, uint64_t to, uint8
 static void image_item(void *ctx, uint32_t item, unsigned thread)
 {
 	const struct conv *c = ctx;
-	uint64_t row = c->columns * (size_t)c->p->in_c * gemm_a_elem(c->o.cls), first = (uint64_t)item * c->strip, total = (uint64_t)c->rows * c->p->n;
+	size_t row = (size_t)c->columns * c->p->in_c * gemm_a_elem(c->o.cls);
+	uint64_t first = (uint64_t)item * c->strip, total = (uint64_t)c->rows * c->p->n;
 	uint64_t last = first + c->strip < total ? first + c->strip : total;
 
 	(void)thread;

@@ -316,8 +316,9 @@ static void large_images_give_what_their_rows_give(void **state)
 	(void)state;
 	for (unsigned i = 0; i < ROUNDS(10) * ARRAY_SIZE(shape); i++) {
 		size_t t = rnd() % ARRAY_SIZE(mac_types), s = i % ARRAY_SIZE(shape);
-		uint32_t hw = between(20, 30), cin = between(40, 96) / mica_dtype_size(mac_types[t].a), out = div_up(hw, shape[s].stride);
-		union mica_pkt p = conv_packet(false, mac_types[t].a, mac_types[t].w, hw, cin, between(1, 20), shape[s].k), q;
+		uint32_t hw = between(20, 30), out = (uint32_t)div_up(hw, shape[s].stride);
+		uint32_t cin = between(40, 96) / mica_dtype_size(mac_types[t].a), cout = between(1, 20);
+		union mica_pkt p = conv_packet(false, mac_types[t].a, mac_types[t].w, hw, cin, cout, shape[s].k), q;
 
 		random_memory();
 		p.conv.n = shape[s].n;
