@@ -293,8 +293,8 @@ int mica_ioctl_bo_create(struct drm_device *drm, void *data, struct drm_file *fi
 	if (args->size >> PAGE_SHIFT > totalram_pages())
 		return -ENOMEM;
 	shmem = drm_gem_shmem_create(drm, PAGE_ALIGN(args->size));
-	if (IS_ERR(shmem))
-		return PTR_ERR(shmem);
+	if (IS_ERR(shmem))	/* ENOSPC is shmem's word for an inode that it could not allocate */
+		return PTR_ERR(shmem) == -ENOSPC ? -ENOMEM : PTR_ERR(shmem);
 	mica_bo_list(&shmem->base);
 	ret = drm_gem_handle_create(file, &shmem->base, &handle);
 	drm_gem_object_put(&shmem->base);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Build tests/guest/*.c as kselftest programs into build/guest-tests/, linked with libmica; shell tests (*_test.sh) are
-# copied. Files named *_util.c are helpers linked into each program. Only what changed is built.
+# copied. Files named *_util.c are helpers linked into each program; fault/ is a kernel module for them. Only what changed is built.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -44,10 +44,21 @@ kselftest=$("$MICA_TOP/scripts/kselftest.sh")/tools/testing/selftests
 	done
 } >"$out.d/build.ninja"
 
+# The module that makes allocations fail, built on links to its sources as scripts/driver.sh does.
+fault=$out.d/fault
+mkdir -p "$fault"
+cp -rsf "$src/fault/." "$fault"
+if ! env -u O make -C "$("$MICA_TOP/scripts/kernel.sh" --headers)" M="$fault" CONFIG_DEBUG_INFO_BTF_MODULES="" modules \
+	>"$fault/build.log" 2>&1; then
+	cat "$fault/build.log" >&2
+	exit 1
+fi
+cmp -s "$fault/mica_fault.ko" "$out/mica_fault.ko" || install -m 644 "$fault/mica_fault.ko" "$out/"
+
 # A test whose source is gone must not run any more.
 for file in "$out"/*; do
 	name=$(basename "$file")
-	[ -e "$src/$name.c" ] || [ -e "$src/$name" ] || rm -f "$file"
+	[ -e "$src/$name.c" ] || [ -e "$src/$name" ] || [ "$name" = mica_fault.ko ] || rm -f "$file"
 done
 grep -q '^build' "$out.d/build.ninja" || exit 0
 if ! ninja -f "$out.d/build.ninja" -j "$MICA_JOBS" >"$out.d/build.log" 2>&1; then
