@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * /dev/fail-nth makes one allocation fail, as /proc/self/fail-nth does on kernels with fault injection: "N" written to it
- * arms the Nth slab allocation of the writing task from there, "0" disarms, a read tells how many are left; 0: one has failed.
+ * /dev/fail-nth makes one allocation fail, as /proc/self/fail-nth does on kernels with fault injection: "N" written to
+ * it arms the Nth slab allocation of the writing task from there, "0" disarms, a read tells how many are left; 0: one
+ * has failed.
  * Return probes on the allocators give the memory back and return NULL. Page and DMA allocations do not fail.
  */
 #include <linux/kprobes.h>
@@ -31,6 +32,7 @@ static int fault_enter(struct kretprobe_instance *ri, struct pt_regs *regs)
 		return 1;
 	return --left ? 1 : 0;
 }
+
 NOKPROBE_SYMBOL(fault_enter);
 
 static int fault_return(struct kretprobe_instance *ri, struct pt_regs *regs)
@@ -39,6 +41,7 @@ static int fault_return(struct kretprobe_instance *ri, struct pt_regs *regs)
 	regs_set_return_value(regs, 0);
 	return 0;
 }
+
 NOKPROBE_SYMBOL(fault_return);
 
 #define ALLOCATOR(name, where) { \
