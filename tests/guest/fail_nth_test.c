@@ -42,6 +42,7 @@ FIXTURE(fail)
 	struct io_uring ring;
 	uint32_t made;			/* what the call made: a handle, an id */
 	int made_fd;
+	char path[64];			/* of the device: its number grows when the driver is loaded again */
 };
 
 typedef struct _test_data_fail self_t;
@@ -55,6 +56,7 @@ static long module_users(void)
 
 FIXTURE_SETUP(fail)
 {
+	char link[32];
 	int ret = mt_open();
 
 	memset(&self->r, 0, sizeof(self->r));
@@ -62,6 +64,9 @@ FIXTURE_SETUP(fail)
 	self->injector = -1;
 	if (ret < 0)
 		SKIP(return, "no MICA device");
+	memset(self->path, 0, sizeof(self->path));
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", ret);
+	ASSERT_LT(0, readlink(link, self->path, sizeof(self->path) - 1));
 	close(ret);
 	self->injector = open_injector();
 	if (self->injector < 0)
@@ -144,7 +149,7 @@ static int sweep(struct __test_metadata *_metadata, self_t *self, int (*call)(se
 
 static int call_open(self_t *self)
 {
-	self->made_fd = open("/dev/accel/accel0", O_RDWR | O_CLOEXEC);
+	self->made_fd = open(self->path, O_RDWR | O_CLOEXEC);
 	return self->made_fd < 0 ? -errno : 0;
 }
 
