@@ -44,11 +44,15 @@ ROWS = [
     ("E4M3, adaround", [E4, "--repair=adaround"]),
     ("E4M3, depthwise", [E4, "--repair=depthwise"]),
     ("E4M3, depthwise, adaround", [E4, "--repair=depthwise,adaround"]),
+    ("E4M3, center", [E4, "--repair=center"]),
+    ("E4M3, depthwise, center, adaround", [E4, "--repair=depthwise,center,adaround"]),
     ("E5M2", [E5]),
     ("E5M2, no calibration", [E5, NONE]),
     ("E5M2, bias", [E5, "--repair=bias"]),
     ("E5M2, adaround", [E5, "--repair=adaround"]),
     ("E5M2, depthwise, adaround", [E5, "--repair=depthwise,adaround"]),
+    ("E5M2, center", [E5, "--repair=center"]),
+    ("E5M2, depthwise, center, adaround", [E5, "--repair=depthwise,center,adaround"]),
 ]
 
 CLE, WMSE, BIAS, ADA, DEPTH = (f"--repair={r}" for r in ("cle", "wmse", "bias", "adaround", "depthwise"))

@@ -38,7 +38,8 @@ enum mica_repair {
 	MICA_REPAIR_ADAROUND = 4,	/* weights are rounded for the layer's output, not each to its nearest code */
 	MICA_REPAIR_BIAS = 8,		/* empirical bias correction */
 	MICA_REPAIR_DEPTHWISE = 16,	/* FP8: depthwise convolutions in bf16, which costs the vector engine nothing */
-	MICA_REPAIR_ALL = 31,
+	MICA_REPAIR_CENTER = 32,		/* values between convolutions move to where the format rounds them least */
+	MICA_REPAIR_ALL = 63,
 };
 
 /*

@@ -79,10 +79,13 @@ struct quality_score {
 /* Runs the f32 graph and keeps its outputs. 0 or -code. */
 int quality_begin(struct ir_graph *g, const struct mica_compile_options *o);
 int quality_score(struct ir_graph *g, const struct mica_compile_options *o, const struct quality *q, struct quality_score *s);
-/* Scores g, which is quantized, prints what changed since the last call, and remembers it. Without g->quality: nothing. */
-int quality_report(struct ir_graph *g, const struct mica_compile_options *o, const char *what);
-/* The same for a graph that is not quantized yet: a copy of it is calibrated and quantized for that. */
-int quality_report_copy(const struct ir_graph *g, const struct mica_compile_options *o, const char *what);
+/*
+ * Scores g, which is quantized, prints what changed since the last call, and remembers it unless it is worse. Without g->quality:
+ * nothing.
+ */
+int quality_report(struct ir_graph *g, const struct mica_compile_options *o, const char *what, bool *worse);
+/* The same for a graph that is not quantized yet: a copy of it is calibrated and quantized, with these repairs, for that. */
+int quality_report_copy(const struct ir_graph *g, const struct mica_compile_options *o, const char *what, unsigned repair, bool *worse);
 void quality_free(struct quality *q);
 
 /* ---- pass_cleanup.c ---- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The numbers that an 8-bit format has, as floats: rounding to them and between them. Fast: for searches over many candidates. */
+/* The numbers that a format below f32 has, as floats: rounding to them and between them. Fast: for searches over many candidates. */
 #ifndef MICA_GRID_H
 #define MICA_GRID_H
 
@@ -8,10 +8,11 @@
 #include <string.h>
 #include "engine.h"
 
-/* The spacing of e4m3 or e5m2 around |x| (the lower one at a power of two), for |x| within the format's range. */
+/* The spacing of e4m3, e5m2 or bf16 around |x| (the lower one at a power of two), for |x| within the format's range. */
 static inline float grid_step(int dtype, float x)
 {
-	int mantissa = dtype == MICA_E4M3 ? 3 : 2, least = dtype == MICA_E4M3 ? -6 : -14, e;
+	int mantissa = dtype == MICA_E4M3 ? 3 : dtype == MICA_E5M2 ? 2 : 7, e;
+	int least = dtype == MICA_E4M3 ? -6 : dtype == MICA_E5M2 ? -14 : -119; /* bf16: so that the step is normal */
 	uint32_t bits;
 	float step;
 
@@ -25,7 +26,7 @@ static inline float grid_step(int dtype, float x)
 
 static inline float grid_clamp(int dtype, float x)
 {
-	float top = dtype == MICA_E4M3 ? 448 : dtype == MICA_E5M2 ? 57344 : 127, low = dtype == MICA_I8 ? -128 : -top;
+	float top = dtype == MICA_E4M3 ? 448 : dtype == MICA_E5M2 ? 57344 : dtype == MICA_BF16 ? 0x1.fep127f : 127, low = dtype == MICA_I8 ? -128 : -top;
 
 	return x > top ? top : x > low ? x : low;	/* NaN: low */
 }

@@ -381,6 +381,7 @@ struct ir_op *ir_op_new(struct ir_graph *g, enum ir_kind kind, const char *name,
 	op->kind = kind;
 	op->name = ir_strdup(name ? name : outs && out[0] ? out[0]->name : "");
 	op->format = -1;
+	op->weights = -1;
 	op->ins = ins;
 	if (ins > IR_MAX_IN)
 		op->more = ir_alloc(ins, sizeof(*op->more));

@@ -108,6 +108,7 @@ struct ir_op {
 	int opset;			/* ONNX kind: of the function that it comes from; 0: the model's */
 	struct ir_value **more;		/* ONNX kind or CONCAT with more than IR_MAX_IN inputs: all inputs; else NULL */
 	int format;			/* qtable's choice for this op, or -1 */
+	int weights;			/* CONV: the format of its weights where it is not that of the operator, or -1 */
 	struct ir_op *prev, *next;	/* execution order, a topological order of the graph */
 	void *scratch;
 };
@@ -135,6 +136,7 @@ struct ir_graph {
 	size_t folded;			/* bytes of constants made by folding, to bound hostile files */
 	struct ir_scale_rules rules;
 	bool quantized;			/* formats are fixed: set by `quantize` */
+	unsigned refused;		/* repairs that did harm (enum mica_repair): not done */
 	uint32_t equalized;		/* by `equalize`: a checksum of the factors, 0: none */
 	struct quality *quality;	/* repairs: the outputs that the f32 model gives (quality.c) */
 	struct ir_graph *reference;	/* repairs: the f32 graph as calibrated; values go by the same ids */

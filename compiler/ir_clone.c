@@ -45,6 +45,7 @@ struct ir_op *ir_op_clone(struct ir_graph *g, const struct ir_op *op, struct ir_
 	n->onnx_type = op->onnx_type ? ir_strdup(op->onnx_type) : NULL;
 	n->a = op->a;
 	n->format = op->format;
+	n->weights = op->weights;
 	if (op->kind == IR_RESIZE) {
 		n->a.taps_h = copy_of(op->a.taps_h, (size_t)y->dim[1] * sizeof(*n->a.taps_h));
 		n->a.taps_w = copy_of(op->a.taps_w, (size_t)y->dim[2] * sizeof(*n->a.taps_w));

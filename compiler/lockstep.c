@@ -7,12 +7,13 @@
 #include <string.h>
 #include "adaround.h"
 #include "lockstep.h"
+#include "repair.h"
 
 #define MOST_SAMPLES 64
 #define MEMORY	     ((size_t)768 << 20)
-#define LEAST_ROWS   1024
+#define LEAST_ROWS   2048
 #define MOST_ROWS    8192
-#define ROW_ELEMENTS ((size_t)1 << 19) /* of a group's rows, about */
+#define ROW_ELEMENTS ((size_t)1 << 20) /* of a group's rows, about */
 
 struct lockstep {
 	const struct mica_compile_options *o;
@@ -267,7 +268,7 @@ static int walk(struct lockstep *s, struct ir_graph *g, const char *stage,
 static unsigned how_many(struct ir_graph *g, const struct mica_compile_options *o)
 {
 	size_t each = ir_batch_sample_bytes(g) + ir_batch_sample_bytes(g->reference);
-	unsigned n = o->calib.count < MOST_SAMPLES ? o->calib.count : MOST_SAMPLES;
+	unsigned n = repair_samples(o) < MOST_SAMPLES ? repair_samples(o) : MOST_SAMPLES;
 
 	while (n > 1 && n * each > MEMORY)
 		n--;

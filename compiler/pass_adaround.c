@@ -5,6 +5,7 @@
 #include "adaround.h"
 #include "grid.h"
 #include "lockstep.h"
+#include "repair.h"
 
 #define LONGEST_K 16384 /* the rows of a layer would take too much memory */
 #define RIDGE \
@@ -25,16 +26,25 @@ struct problem {
 	double (*sum)[3]; /* by channel: squared error before, after, squared output */
 };
 
+static uint8_t *codes_of(const struct ir_value *w, int64_t channel, size_t k)
+{
+	return (uint8_t *)w->data + (size_t)channel * k * ir_dtype_size(w->dtype);
+}
+
+static float scale_of(const struct ir_value *w, int64_t channel)
+{
+	return w->ch_scale ? w->ch_scale[channel] : w->scale;
+}
+
 /* The neighbours of every weight, and what it is rounded to now. */
 static void neighbours(const struct problem *p, int64_t channel, float *below, float *above,
 		       float *now)
 {
 	const struct ir_value *w = p->l->op->in[1];
 	const float *exact = (const float *)p->l->ref->in[1]->data + (size_t)channel * p->k;
-	float s = w->ch_scale[channel];
+	float s = scale_of(w, channel);
 
-	mica_dequantize((enum mica_dtype)w->dtype, (uint8_t *)w->data + (size_t)channel * p->k, now,
-			p->k, s, 0);
+	mica_dequantize((enum mica_dtype)w->dtype, codes_of(w, channel, p->k), now, p->k, s, 0);
 	for (size_t i = 0; i < p->k; i++) {
 		grid_around(w->dtype, exact[i] / s, &below[i], &above[i]);
 		below[i] *= s;
@@ -56,12 +66,11 @@ static double weighted(const struct problem *p, const float *weight, const float
 static void store(const struct problem *p, int64_t channel, float *w)
 {
 	struct ir_value *q = p->l->op->in[1];
-	float s = q->ch_scale[channel];
+	float s = scale_of(q, channel);
 
 	for (size_t i = 0; i < p->k; i++)
 		w[i] = grid_nearest(q->dtype, w[i] / s);
-	mica_quantize((enum mica_dtype)q->dtype, w, (uint8_t *)q->data + (size_t)channel * p->k,
-		      p->k, 1, 0);
+	mica_quantize((enum mica_dtype)q->dtype, w, codes_of(q, channel, p->k), p->k, 1, 0);
 }
 
 static void solve_channel(void *opaque, int64_t o)
@@ -124,8 +133,7 @@ static bool adaptable(const struct lockstep_layer *l)
 {
 	const struct ir_value *w = l->op->in[1];
 
-	return ir_dtype_size(w->dtype) == 1 && w->ch_scale && w->uses == 1 && l->k <= LONGEST_K &&
-	       l->rows;
+	return w->dtype != MICA_F32 && w->uses == 1 && l->k <= LONGEST_K && l->rows;
 }
 
 static int layer(void *opaque, const struct lockstep_layer *l)
@@ -136,7 +144,7 @@ static int layer(void *opaque, const struct lockstep_layer *l)
 	double sum[3] = { 0 };
 
 	if (!adaptable(l)) {
-		a->skipped += ir_dtype_size(l->op->in[1]->dtype) == 1;
+		a->skipped += l->op->in[1]->dtype != MICA_F32;
 		return 0;
 	}
 	s.sum = ir_alloc((size_t)channels, sizeof(*s.sum));
@@ -156,13 +164,17 @@ static int layer(void *opaque, const struct lockstep_layer *l)
 int pass_adaround(struct ir_graph *g, const struct mica_compile_options *o)
 {
 	struct adapt a = { 0 };
+	struct ir_graph *old;
 	int r;
 
 	if (!(o->repair & MICA_REPAIR_ADAROUND) || !g->reference)
 		return 0;
+	old = repair_keep(g);
 	r = lockstep_run(g, o, "adaround", layer, &a);
-	if (r)
+	if (r) {
+		ir_graph_free(old);
 		return r;
+	}
 	if (!o->quiet && a.layers)
 		fprintf(stderr,
 			"mica: repair adaround: %u layers, mean error of a layer's output %.1f -> "
@@ -174,5 +186,5 @@ int pass_adaround(struct ir_graph *g, const struct mica_compile_options *o)
 			"mica: repair adaround: %u layers are too long and are rounded to "
 			"nearest\n",
 			a.skipped);
-	return quality_report(g, o, "adaround");
+	return repair_settle(g, o, old, "adaround", -1);
 }

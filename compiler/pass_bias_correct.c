@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "lockstep.h"
+#include "repair.h"
 
 struct correct {
 	struct ir_graph *g;
@@ -89,16 +90,20 @@ static int layer(void *opaque, const struct lockstep_layer *l)
 int pass_bias_correct(struct ir_graph *g, const struct mica_compile_options *o)
 {
 	struct correct c = { .g = g };
+	struct ir_graph *old;
 	int r;
 
 	if (!(o->repair & MICA_REPAIR_BIAS) || !g->reference)
 		return 0;
+	old = repair_keep(g);
 	r = lockstep_run(g, o, "bias correction", layer, &c);
-	if (r)
+	if (r) {
+		ir_graph_free(old);
 		return r;
+	}
 	if (!o->quiet && c.layers)
 		fprintf(stderr,
 			"mica: repair bias: %u layers, mean shift of a layer's output %.2f %%\n",
 			c.layers, 100 * c.shift / c.layers);
-	return quality_report(g, o, "bias");
+	return repair_settle(g, o, old, "bias", -1);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "calibrate.h"
+#include "repair.h"
 
 #define MOST	 64 /* conv-conv pairs are gone over until nothing changes, at most so often */
 #define CHANGE	 1e-3 /* of a logarithm of a factor */
@@ -389,23 +390,56 @@ static bool quantizes(const struct ir_graph *g, const struct mica_compile_option
 			   o->format == MICA_I8 || o->qtable);
 }
 
+/* A way of quantizing that is a repair: it stays when it is better than without. */
+static int try_way(struct ir_graph *g, const struct mica_compile_options *o, unsigned bit, const char *what, unsigned *done)
+{
+	bool worse = false;
+	int r;
+
+	if (!(o->repair & bit))
+		return 0;
+	r = quality_report_copy(g, o, what, *done | bit, &worse);
+	if (worse)
+		g->refused |= bit;
+	else
+		*done |= bit;
+	return r;
+}
+
+static int try_pass(struct ir_graph *g, const struct mica_compile_options *o, int (*pass)(struct ir_graph *g,
+		    const struct mica_compile_options *o), const char *what, unsigned done)
+{
+	struct ir_graph *old = repair_keep(g);
+	int r = pass(g, o);
+
+	if (!r)
+		return repair_settle(g, o, old, what, (int)done);
+	ir_graph_free(old);
+	return r;
+}
+
+/* The repairs of the f32 graph, and those that say how it is quantized; each is measured when there are samples. */
 int pass_equalize(struct ir_graph *g, const struct mica_compile_options *o)
 {
-	bool measure = o->repair && o->calib.count && o->method != MICA_METHOD_NONE;
+	bool measure = o->repair && o->calib.count && o->method != MICA_METHOD_NONE, worse;
+	unsigned done = 0;
 	int r = 0;
 
 	if (!o->repair || !quantizes(g, o))
 		return 0;
-	if (measure && !o->calib_out) {
+	if (measure) {
 		r = quality_begin(g, o);
 		if (!r)
-			r = quality_report_copy(g, o, "before repairs");
+			r = quality_report_copy(g, o, "before repairs", 0, &worse);
 	}
-	if (!r && o->repair & MICA_REPAIR_CLE) {
-		r = equalize(g, o);
-		if (!r)
-			r = quality_report_copy(g, o, "cle");
-	}
+	if (!r && o->repair & MICA_REPAIR_CLE)
+		r = try_pass(g, o, equalize, "cle", done);
+	if (!r && measure)
+		r = try_way(g, o, MICA_REPAIR_WMSE, "wmse", &done);
+	if (!r && measure)
+		r = try_way(g, o, MICA_REPAIR_DEPTHWISE, "depthwise", &done);
+	if (!r && measure && o->repair & MICA_REPAIR_CENTER)
+		r = try_pass(g, o, center_values, "center", done);
 	if (!r && measure && o->repair & (MICA_REPAIR_ADAROUND | MICA_REPAIR_BIAS))
 		g->reference = ir_graph_clone(g);
 	return r;

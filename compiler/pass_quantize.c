@@ -181,7 +181,7 @@ int quantize_graph(struct ir_graph *g, const struct mica_compile_options *o)
 	g->rules = (struct ir_scale_rules){ .zero_points = !o->symmetric,
 					    .per_tensor = o->per_tensor,
 					    .pow2 = o->pow2,
-					    .wmse = o->repair & MICA_REPAIR_WMSE };
+					    .wmse = o->repair & ~g->refused & MICA_REPAIR_WMSE };
 	r = g->qdq ? quantize_qdq(g) : calibrated_way(g, o);
 	if (r)
 		return r;
@@ -199,9 +199,5 @@ int pass_quantize(struct ir_graph *g, const struct mica_compile_options *o)
 {
 	int r = quantize_formats(g, o);
 
-	if (!r)
-		r = quantize_graph(g, o);
-	if (r)
-		return r;
-	return o->repair & MICA_REPAIR_WMSE ? quality_report(g, o, "wmse") : 0;
+	return r ? r : quantize_graph(g, o);
 }

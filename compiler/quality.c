@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include "front.h"
+#include "repair.h"
 
 #define SAMPLES 8
+#define LESS 1e-6 /* of the cosine: harm */
 
 struct quality {
-	unsigned samples, outputs;
+	unsigned first, samples, outputs; /* those that repairs do not see, if there are enough; else the first ones */
 	float ***out; /* by sample, by output */
 	size_t *n; /* by output: elements */
 	struct quality_score last;
@@ -25,14 +27,14 @@ struct run {
 	struct quality *keep; /* first run: outputs go there */
 	const struct quality *against;
 	struct sums *sums; /* by output */
-	unsigned sample;
+	unsigned first, sample;
 };
 
 static int load(void *opaque, const struct ir_value *input, float *dst, size_t n)
 {
 	struct run *r = opaque;
 
-	return r->o->calib.load(r->o->calib.opaque, r->sample, input->name, dst, n, r->g->err);
+	return r->o->calib.load(r->o->calib.opaque, r->first + r->sample, input->name, dst, n, r->g->err);
 }
 
 static void compare(struct sums *s, const float *x, const float *y, size_t n)
@@ -71,10 +73,12 @@ static int run_all(struct run *r, unsigned samples)
 	return ret;
 }
 
-static struct quality *quality_new(const struct ir_graph *g, unsigned samples)
+static struct quality *quality_new(const struct ir_graph *g, const struct mica_compile_options *o)
 {
+	unsigned held = repair_held(o), samples = held ? held : o->calib.count;
 	struct quality *q = ir_alloc(1, sizeof(*q));
 
+	q->first = held ? o->calib.count - held : 0;
 	q->samples = samples < SAMPLES ? samples : SAMPLES;
 	q->outputs = g->outputs;
 	q->n = ir_alloc(q->outputs, sizeof(*q->n));
@@ -109,7 +113,8 @@ int quality_begin(struct ir_graph *g, const struct mica_compile_options *o)
 	int ret;
 
 	quality_free(g->quality);
-	g->quality = r.keep = quality_new(g, o->calib.count);
+	g->quality = r.keep = quality_new(g, o);
+	r.first = r.keep->first;
 	ret = run_all(&r, r.keep->samples);
 	return ret;
 }
@@ -132,7 +137,7 @@ static void score_of(const struct ir_graph *g, const struct sums *sums, struct q
 int quality_score(struct ir_graph *g, const struct mica_compile_options *o, const struct quality *q,
 		  struct quality_score *s)
 {
-	struct run r = { .g = g, .o = o, .against = q };
+	struct run r = { .g = g, .o = o, .against = q, .first = q->first };
 	int ret;
 
 	r.sums = ir_alloc(g->outputs, sizeof(*r.sums));
@@ -144,35 +149,39 @@ int quality_score(struct ir_graph *g, const struct mica_compile_options *o, cons
 }
 
 static int report(struct ir_graph *g, const struct mica_compile_options *o, struct quality *q,
-		  const char *what)
+		  const char *what, bool *worse)
 {
 	struct quality_score s;
 	int ret = quality_score(g, o, q, &s);
 
+	*worse = !ret && q->reported && s.cosine < q->last.cosine - LESS;
+
 	if (ret)
 		return ret;
-	if (o->quiet)
-		q->last = s;
-	else if (q->reported)
+	if (*worse && !o->quiet)
+		fprintf(stderr, "mica: repair %s: output cosine %.5f -> %.5f (worst output: %s): it does harm here and is left out\n",
+			what, q->last.cosine, s.cosine, s.worst);
+	else if (q->reported && !o->quiet)
 		fprintf(stderr,
 			"mica: repair %s: output cosine %.5f -> %.5f, SNR %.1f -> %.1f dB (worst "
 			"output: %s)\n",
 			what, q->last.cosine, s.cosine, q->last.snr, s.snr, s.worst);
-	else
+	else if (!o->quiet)
 		fprintf(stderr, "mica: %s: output cosine %.5f, SNR %.1f dB (worst output: %s)\n",
 			what, s.cosine, s.snr, s.worst);
-	q->last = s;
+	if (!*worse)
+		q->last = s;
 	q->reported = true;
 	return 0;
 }
 
-int quality_report(struct ir_graph *g, const struct mica_compile_options *o, const char *what)
+int quality_report(struct ir_graph *g, const struct mica_compile_options *o, const char *what, bool *worse)
 {
-	return g->quality ? report(g, o, g->quality, what) : 0;
+	return g->quality ? report(g, o, g->quality, what, worse) : 0;
 }
 
 int quality_report_copy(const struct ir_graph *g, const struct mica_compile_options *o,
-			const char *what)
+			const char *what, unsigned repair, bool *worse)
 {
 	struct mica_compile_options plain = *o;
 	struct ir_graph *c;
@@ -180,7 +189,7 @@ int quality_report_copy(const struct ir_graph *g, const struct mica_compile_opti
 
 	if (!g->quality)
 		return 0;
-	plain.repair = 0;
+	plain.repair = repair;
 	plain.calib_out = NULL;
 	plain.calib_table = NULL;
 	plain.progress = NULL;
@@ -190,7 +199,7 @@ int quality_report_copy(const struct ir_graph *g, const struct mica_compile_opti
 	if (!ret)
 		ret = pass_quantize(c, &plain);
 	if (!ret)
-		ret = report(c, o, g->quality, what);
+		ret = report(c, o, g->quality, what, worse);
 	ir_graph_free(c);
 	return ret;
 }

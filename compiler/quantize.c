@@ -175,6 +175,7 @@ void convert_operand(struct ir_graph *g, struct ir_op *op, unsigned i, int dtype
 void settle_mac(struct ir_graph *g, struct ir_op *op, int want)
 {
 	struct ir_value *w = op->in[1];
+	int own = op->weights >= 0 ? op->weights : want;
 
 	if (op->in[0]->data && op->in[0]->ch_scale)
 		ir_op_set_in(op, 0, const_f32(g, op->in[0]));
@@ -187,7 +188,7 @@ void settle_mac(struct ir_graph *g, struct ir_op *op, int want)
 	}
 	if (mac_class(w->dtype) != mac_class(want) || w->dtype == MICA_F32 || w->zero)
 		ir_op_set_in(op, 1,
-			     want == MICA_F32 ? const_f32(g, w) : quantize_weights(g, w, want));
+			     want == MICA_F32 ? const_f32(g, w) : quantize_weights(g, w, own));
 }
 
 void settle_host(struct ir_graph *g)

@@ -8,10 +8,11 @@
 
 static const struct {
 	const char *name;
-	int dtype;
+	int dtype, weights;
 } names[] = {
-	{ "e4m3", MICA_E4M3 }, { "e5m2", MICA_E5M2 }, { "i8", MICA_I8 },    { "int8", MICA_I8 },
-	{ "bf16", MICA_BF16 }, { "f32", MICA_F32 },   { "fp32", MICA_F32 },
+	{ "e4m3", MICA_E4M3, -1 }, { "e5m2", MICA_E5M2, -1 }, { "i8", MICA_I8, -1 },    { "int8", MICA_I8, -1 },
+	{ "bf16", MICA_BF16, -1 }, { "f32", MICA_F32, -1 },   { "fp32", MICA_F32, -1 },
+	{ "bf16-e4m3", MICA_BF16, MICA_E4M3 },		      { "bf16-e5m2", MICA_BF16, MICA_E5M2 },
 };
 
 static int precision(int dtype)
@@ -31,14 +32,15 @@ static char *trim(char *s)
 }
 
 static int apply(struct ir_graph *g, const struct mica_compile_options *o, unsigned line,
-		 const char *name, int dtype)
+		 const char *name, size_t format)
 {
 	unsigned found = 0;
 
 	for (struct ir_op *op = g->first; op; op = op->next) {
 		if (strcmp(op->name, name))
 			continue;
-		op->format = dtype;
+		op->format = names[format].dtype;
+		op->weights = names[format].weights;
 		found++;
 	}
 	if (found)
@@ -54,7 +56,7 @@ static int parse_line(struct ir_graph *g, const struct mica_compile_options *o, 
 		      char *text)
 {
 	char *s = trim(text), *last = s + strlen(s);
-	int dtype = MICA_NONE;
+	size_t format = ARRAY_LEN(names);
 
 	if (!*s || *s == '#')
 		return 0;
@@ -62,14 +64,14 @@ static int parse_line(struct ir_graph *g, const struct mica_compile_options *o, 
 		last--;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (!strcmp(last, names[i].name))
-			dtype = names[i].dtype;
-	if (last == s || dtype == MICA_NONE)
+			format = i;
+	if (last == s || format == ARRAY_LEN(names))
 		return mica_err_set(g->err, MICA_ERR_USAGE,
 				    "%s:%u: '%.200s' is not \"operator-name FORMAT\" with a format "
-				    "of e4m3, e5m2, int8, bf16, f32",
+				    "of e4m3, e5m2, int8, bf16, f32, bf16-e4m3, bf16-e5m2 (activations-weights)",
 				    o->qtable, line, s);
 	last[-1] = 0;
-	return apply(g, o, line, trim(s), dtype);
+	return apply(g, o, line, trim(s), format);
 }
 
 static int read_qtable(struct ir_graph *g, const struct mica_compile_options *o)
@@ -107,7 +109,7 @@ int quantize_formats(struct ir_graph *g, const struct mica_compile_options *o)
 	for (struct ir_op *op = g->first; op; op = op->next)
 		if (op->format < 0 || precision(op->format) < precision((int)o->format))
 			op->format = (int)o->format;
-	for (struct ir_op *op = g->first; op && o->repair & MICA_REPAIR_DEPTHWISE; op = op->next)
+	for (struct ir_op *op = g->first; op && o->repair & ~g->refused & MICA_REPAIR_DEPTHWISE; op = op->next)
 		if (is_depthwise(op) && (op->format == MICA_E4M3 || op->format == MICA_E5M2))
 			op->format = MICA_BF16;
 	return o->qtable ? read_qtable(g, o) : 0;

@@ -9,6 +9,7 @@
 struct sample {
 	const char *path;		/* of files.item; NULL: image `index` of the IDX file, or synthetic */
 	size_t index;			/* arrays with several samples: which */
+	unsigned of, variant;		/* --augment: made from sample `of` */
 };
 
 struct calib {
@@ -59,13 +60,31 @@ static const struct mica_onnx_input *find_input(const struct calib *cal, const c
 
 /* ---- loading one sample ---- */
 
-static int load_image(const struct calib *cal, const struct mica_image *img, const struct mica_onnx_input *in, float *dst, size_t n)
+/* Takes the image. */
+static int load_image(const struct calib *cal, const struct sample *s, struct mica_image *img, const struct mica_onnx_input *in,
+		      float *dst, size_t n)
 {
+	int ret = augment_image(img, s->of, s->variant);
 	uint32_t dim[8];
 
 	for (unsigned i = 0; i < in->rank; i++)
 		dim[i] = in->dim[i];
-	return mica_preprocess(cal->sidecar, img, dim, in->rank, dst, n, NULL);
+	if (!ret)
+		ret = mica_preprocess(cal->sidecar, img, dim, in->rank, dst, n, NULL);
+	mica_image_free(img);
+	return ret;
+}
+
+static int load_idx(const struct calib *cal, const struct sample *s, const struct mica_onnx_input *in, float *dst, size_t n)
+{
+	struct mica_image img = { cal->idx.dim[2], cal->idx.dim[1], 1, NULL };
+	size_t size = (size_t)img.width * img.height;
+
+	img.data = malloc(size);
+	if (!img.data)
+		return -ENOMEM;
+	memcpy(img.data, (uint8_t *)cal->idx.data + s->index * size, size);
+	return load_image(cal, s, &img, in, dst, n);
 }
 
 static int load_array(const char *path, size_t index, float *dst, size_t n)
@@ -87,10 +106,7 @@ static int load_file(const struct calib *cal, const struct sample *s, const stru
 	if (path_ends(s->path, ".npy") || path_ends(s->path, ".bin"))
 		return load_array(s->path, s->index, dst, n);
 	ret = mica_image_load(s->path, &img);
-	if (!ret)
-		ret = load_image(cal, &img, in, dst, n);
-	mica_image_free(&img);
-	return ret;
+	return ret ? ret : load_image(cal, s, &img, in, dst, n);
 }
 
 /* Roughly normal, the same in every run. */
@@ -120,7 +136,7 @@ static int load_from_folder(const struct calib *cal, unsigned sample, const stru
 		return -ENOMEM;
 	ret = paths_in(dir, sample_extensions, &files);
 	if (!ret && sample < files.count)
-		ret = load_file(cal, &(struct sample){ files.item[sample], 0 }, in, dst, n);
+		ret = load_file(cal, &(struct sample){ .path = files.item[sample] }, in, dst, n);
 	else if (!ret)
 		ret = -ERANGE;
 	paths_free(&files);
@@ -145,8 +161,7 @@ int calib_load(void *opaque, unsigned sample, const char *input, float *dst, siz
 	else if (s->path)
 		ret = load_file(cal, s, in, dst, n);
 	else
-		ret = load_image(cal, &(struct mica_image){ cal->idx.dim[2], cal->idx.dim[1], 1,
-				 (uint8_t *)cal->idx.data + s->index * cal->idx.dim[1] * cal->idx.dim[2] }, in, dst, n);
+		ret = load_idx(cal, s, in, dst, n);
 	if (!ret)
 		return 0;
 	return mica_err_set(err, cli_code_of(-ret), "%s does not suit input '%s': %s", what, input, mica_error_text());
@@ -154,7 +169,7 @@ int calib_load(void *opaque, unsigned sample, const char *input, float *dst, siz
 
 /* ---- finding the samples ---- */
 
-static int add_sample(struct calib *cal, const char *path, size_t index)
+static int add_variant(struct calib *cal, const char *path, size_t index, unsigned of, unsigned variant)
 {
 	if (!(cal->count & (cal->count + 1)) || !cal->sample) {
 		struct sample *grown = realloc(cal->sample, (2 * (size_t)cal->count + 2) * sizeof(*grown));
@@ -163,8 +178,28 @@ static int add_sample(struct calib *cal, const char *path, size_t index)
 			return cli_fail(MICA_ERR_MEMORY, "out of memory for the calibration samples");
 		cal->sample = grown;
 	}
-	cal->sample[cal->count++] = (struct sample){ path, index };
+	cal->sample[cal->count++] = (struct sample){ path, index, of, variant };
 	return 0;
+}
+
+static int add_sample(struct calib *cal, const char *path, size_t index)
+{
+	return add_variant(cal, path, index, cal->count, 0);
+}
+
+/* The images themselves come first: what looks at few samples looks at them. */
+static int add_variants(struct calib *cal, unsigned variants)
+{
+	unsigned images = cal->count;
+	int ret = 0;
+
+	for (unsigned i = 0; i < images && variants > 1; i++)
+		if (cal->sample[i].path && (path_ends(cal->sample[i].path, ".npy") || path_ends(cal->sample[i].path, ".bin")))
+			return cli_fail(MICA_ERR_USAGE, "--augment: %s is an array; only images can be augmented", cal->sample[i].path);
+	for (unsigned v = 1; v < variants; v++)
+		for (unsigned i = 0; i < images && !ret; i++)
+			ret = add_variant(cal, cal->sample[i].path, cal->sample[i].index, i, v);
+	return ret;
 }
 
 /* An array may hold many samples one after another. */
@@ -250,7 +285,7 @@ static int add_all(struct calib *cal, const struct cli_compile *c)
 	}
 	for (unsigned i = 0; i < cal->files.count && !ret; i++)
 		ret = add_file(cal, cal->files.item[i]);
-	return ret;
+	return ret ? ret : add_variants(cal, c->augment);
 }
 
 /* Several inputs: DIR/INPUT-NAME/ each, the first files belong together, the second ones, ... */
@@ -258,6 +293,9 @@ static int add_per_input(struct calib *cal, const struct cli_compile *c)
 {
 	int ret = 0;
 
+	if (c->augment > 1)
+		return cli_fail(MICA_ERR_USAGE, "--augment: the samples of a model with %u inputs belong together and stay as they are",
+				cal->inputs);
 	if (c->calib_count != 1 || !path_is_dir(c->calib[0]))
 		return cli_fail(MICA_ERR_USAGE, "--calib: the model has %u inputs: give one folder that holds a folder per input, named after it",
 				cal->inputs);

@@ -123,7 +123,7 @@ int cli_sidecar_beside(const struct cli_sidecar *s, const char *onnx, char **tex
 /* Reads a text file; NUL-terminated, to be freed. */
 int cli_read_text(const char *path, char **text);
 
-/* --format, --calib, --method, --percentile, --calib-table, --repair, --activations, --weights, --scales, --qtable, --shape,
+/* --format, --calib, --method, --percentile, --calib-table, --repair, --activations, --weights, --scales, --augment, --qtable, --shape,
  * --dim, --const, --cores, --lmem, --minimize, --no-pass: of a struct cli_compile. Call cli_compile_init() before. */
 extern const struct cli_opt cli_compile_options[];
 /* --threads of a struct cli_compile: for commands without cli_device_options */
@@ -132,14 +132,15 @@ extern const struct cli_opt cli_compile_threads[];
 	"  --format=e4m3|e5m2|int8|bf16|f32   of weights and activations (default e4m3)\n" \
 	"  --calib=DIR_OR_FILES       calibration data: a folder or files of images, .npy, .bin, or an IDX file;\n" \
 	"                             several separated by commas; FILE.idx:LIMIT takes the first LIMIT images\n" \
+	"  --augment=N                N samples of each calibration image: itself, then parts of it, mirrored, lighter and darker\n" \
 	"  --method=max|kl|percentile|mse|none   how ranges are chosen (default max)\n" \
 	"  --percentile=P             of method percentile (default 99.99)\n" \
 	"  --calib-table=FILE         ranges from that table (mica calibrate makes one) instead of from samples\n" \
-	"  --repair=none|all|cle,wmse,adaround,bias,depthwise   repairs of the quantized model (default none; docs/quantization.md)\n" \
+	"  --repair=none|all|cle,wmse,center,adaround,bias,depthwise   repairs of the quantized model (default none; docs/quantization.md)\n" \
 	"  --activations=symmetric|asymmetric    int8: around zero, or with a zero point (default symmetric)\n" \
 	"  --weights=per-channel|per-tensor      scales of the weights (default per-channel)\n" \
 	"  --scales=any|pow2          pow2: powers of two only\n" \
-	"  --qtable=FILE              formats of single operators: lines 'NAME FORMAT'\n" \
+	"  --qtable=FILE              formats of single operators: lines 'NAME FORMAT'; bf16-e4m3: activations-weights\n" \
 	"  --shape=NAME=D,D,..        shape of an input with free dimensions; may be repeated\n" \
 	"  --dim=NAME=N               size of a free dimension, by the name that the model gives it; may be repeated\n" \
 	"  --const=NAME=V,V,..|FILE.pb   the input becomes a constant: these numbers (one fills all), or the TensorProto\n" \
@@ -152,6 +153,7 @@ struct cli_compile {
 	struct mica_compile_options o;
 	const char *calib[64];
 	unsigned calib_count;
+	unsigned augment;		/* samples of each calibration image */
 	const char *shapes[64], *dims[64], *cuts[64];
 	struct mica_onnx_const consts[64];
 };
@@ -168,6 +170,8 @@ int calib_open(const struct cli_compile *c, const char *onnx, const char *sideca
 int calib_synthetic(const char *onnx, const struct cli_compile *c, struct calib **out);
 void calib_close(struct calib *cal);
 unsigned calib_count(const struct calib *cal);
+/* augment.c: variant 0 is the image itself, the others are made from it. 0 or -ENOMEM. */
+int augment_image(struct mica_image *img, unsigned sample, unsigned variant);
 int calib_load(void *opaque, unsigned sample, const char *input, float *dst, size_t n, struct mica_err *err);
 
 /* ---- files (paths.c) ---- */

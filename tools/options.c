@@ -208,6 +208,7 @@ void cli_compile_init(struct cli_compile *c)
 	c->o.dims = c->dims;
 	c->o.consts = c->consts;
 	c->o.cuts = c->cuts;
+	c->augment = 1;
 }
 
 void cli_compile_progress(void *opaque, const char *stage, unsigned done, unsigned total)
@@ -295,9 +296,9 @@ static int take_const(const struct cli_opt *o, const char *arg, void *to)
 /* Names separated by commas, or one of none and all. */
 static int take_repair(const struct cli_opt *o, const char *arg, void *to)
 {
-	static const char *const names[] = { "none", "all", "cle", "wmse", "adaround", "bias", "depthwise" };
+	static const char *const names[] = { "none", "all", "cle", "wmse", "adaround", "bias", "depthwise", "center" };
 	static const unsigned bits[] = { 0, MICA_REPAIR_ALL, MICA_REPAIR_CLE, MICA_REPAIR_WMSE, MICA_REPAIR_ADAROUND, MICA_REPAIR_BIAS,
-					MICA_REPAIR_DEPTHWISE };
+					MICA_REPAIR_DEPTHWISE, MICA_REPAIR_CENTER };
 	unsigned chosen = 0, set = 0;
 	int ret = cli_choose_set(o->name, arg, names, CLI_COUNT(names), &chosen);
 
@@ -338,6 +339,7 @@ const struct cli_opt cli_compile_options[] = {
 	EITHER("activations", o.symmetric, activations),
 	EITHER("weights", o.per_tensor, weights),
 	EITHER("scales", o.pow2, scales),
+	CLI_UNSIGNED("augment", struct cli_compile, augment, 1, 1000),
 	CLI_TEXT("qtable", struct cli_compile, o.qtable),
 	{ .name = "shape", .take = take_shape },
 	{ .name = "dim", .take = take_dim },

@@ -95,6 +95,7 @@ check "calibrate writes a table" "$MICA" calibrate $model --calib="$calib" -o "$
 check "compile takes it without samples" "$MICA" compile $model -o "$work/t.mica" --format=int8 --calib-table="$work/table"
 check "repairs say what they gain" bash -c "'$MICA' compile $model -o '$work/t.mica' --format=int8 --calib='$calib' --repair=cle,bias 2>&1 | grep -q 'repair bias: output cosine'"
 echo "input max wrong 0 1" >"$work/bad.table"
+expect "arrays cannot be augmented" 2 "a.npy is an array; only images can be augmented" "$MICA" compile $model -o "$work/t.mica" --calib="$calib" --augment=2
 expect "a table's mistake is named" 2 "bad.table:1: not a threshold: 'wrong'" "$MICA" compile $model -o "$work/t.mica" --calib-table="$work/bad.table"
 expect "calibrate without samples" 2 "pass --calib DIR" "$MICA" calibrate $model -o "$work/table"
 expect "calibrate without -o" 2 "-o TABLE" "$MICA" calibrate $model --calib="$calib"

@@ -538,6 +538,7 @@ static void equalization_respects_a_clip(void **state)
 	f->o.repair = MICA_REPAIR_CLE;
 	assert_non_null(passes(f, "equalize"));
 	assert_true(f->g->equalized == 0); /* nobody knows what reaches the clip */
+	f->o.format = MICA_I8;
 	before = range_out(nth_conv(f->g, 0), 2);
 	f->o.calib = (struct mica_calib){ .count = 5, .load = samples };
 	assert_non_null(passes(f, "equalize"));

@@ -13,6 +13,7 @@
 #include "backend.h"
 #include "grid.h"
 #include "onnx_builder.h"
+#include "repair.h"
 
 struct fixture {
 	char path[64];
@@ -58,15 +59,15 @@ static float noise(void)
 
 static void grids_are_those_of_the_engine(void **state)
 {
-	static const enum mica_dtype type[] = { MICA_E4M3, MICA_E5M2, MICA_I8 };
+	static const enum mica_dtype type[] = { MICA_E4M3, MICA_E5M2, MICA_I8, MICA_BF16 };
 	static float x[100000], back[100000];
-	static uint8_t code[100000];
-	const size_t n = sizeof(code);
+	static uint16_t code[100000];
+	const size_t n = 100000;
 	(void)state;
 
 	for (size_t i = 0; i < n; i++)
 		x[i] = ldexpf(noise(), (int)(noise() * 24));
-	for (unsigned t = 0; t < 3; t++) {
+	for (unsigned t = 0; t < 4; t++) {
 		mica_quantize(type[t], x, code, n, 1, 0);
 		mica_dequantize(type[t], code, back, n, 1, 0);
 		for (size_t i = 0; i < n; i++) {
@@ -408,6 +409,208 @@ static void a_clone_is_the_same_graph(void **state)
 	free(b);
 }
 
+/* ---- centering ---- */
+
+/* Both sides of every constant are in a ratio that e4m3 has: with the larger one at 448 both ends are codes. */
+static void centers_keep_both_ends_exact(void **state)
+{
+	static const float range[][2] = { { 0, 6 }, { -1, 1 }, { 0, 0.37f }, { -3, 40 } };
+	(void)state;
+
+	assert_true(center_choice(0, 6, 0) == 0);
+	for (unsigned i = 0; i < 4; i++)
+		for (unsigned k = 1; k < 63; k++) {
+			float lo = range[i][0], hi = range[i][1], c = center_choice(lo, hi, k);
+			float most = fmaxf(c - lo, hi - c), least = fminf(c - lo, hi - c), code = least / most * 448;
+
+			assert_true(c > lo && c < hi);
+			assert_true(fabsf(grid_nearest(MICA_E4M3, code) - code) < 2e-4f * code);
+		}
+}
+
+static struct ir_op *conv_of(struct ir_graph *g, unsigned n)
+{
+	struct ir_op *op = g->first;
+
+	for (; op; op = op->next)
+		if (op->kind == IR_CONV && !n--)
+			break;
+	assert_non_null(op);
+	return op;
+}
+
+/* The value behind the depthwise layer, whose reader has no padding, moves; what stands in front of padding stays. */
+static void centering_keeps_the_function(void **state)
+{
+	struct fixture *f = *state;
+	double power = 0;
+
+	prepare(f);
+	f->o.format = MICA_E4M3;
+	for (struct ir_op *op = f->g->first; op; op = op->next)
+		op->format = -1;
+	assert_int_equal(center_values(f->g, &f->o), 0);
+	assert_true(conv_of(f->g, 0)->a.alpha == 0 && conv_of(f->g, 0)->a.beta == 6);
+	assert_int_equal(conv_of(f->g, 1)->a.act, MICA_ACT_CLIP);
+	assert_true(conv_of(f->g, 1)->a.alpha < 0);
+	run_graph(f->g, repaired);
+	for (unsigned s = 0; s < SAMPLES; s++)
+		for (int i = 0; i < OUT; i++)
+			power += (double)f32_out[s][i] * f32_out[s][i];
+	assert_true(squared(repaired, f32_out) < 1e-11 * power);
+}
+
+static void centering_lowers_the_error_of_fp8(void **state)
+{
+	struct fixture *f = *state;
+
+	prepare(f);
+	for (unsigned i = 1; i < 3; i++) {
+		f->o.format = formats[i];
+		f->o.repair = 0;
+		run_graph(passes(f), plain);
+		f->o.repair = MICA_REPAIR_CENTER;
+		run_graph(passes(f), repaired);
+		print_message("%s: %.4f -> %.4f\n", mica_dtype_name(formats[i]), squared(plain, f32_out), squared(repaired, f32_out));
+		assert_true(squared(repaired, f32_out) < 0.9 * squared(plain, f32_out));
+	}
+}
+
+/* ---- what does harm is undone ---- */
+
+static void a_repair_that_does_harm_is_undone(void **state)
+{
+	struct fixture *f = *state;
+	struct ir_graph *old;
+	float *bias;
+
+	prepare(f);
+	assert_int_equal(quality_begin(f->g, &f->o), 0);
+	assert_int_equal(repair_settle(f->g, &f->o, repair_keep(f->g), "nothing", -1), 0);
+	old = repair_keep(f->g);
+	assert_non_null(old);
+	bias = conv_of(f->g, 0)->in[2]->data;
+	bias[3] += 1;
+	((float *)conv_of(f->g, 2)->in[1]->data)[5] *= -2;
+	conv_of(f->g, 1)->a.alpha = 0.5f;
+	assert_int_equal(repair_settle(f->g, &f->o, old, "harm", -1), 0);
+	run_graph(f->g, repaired);
+	assert_memory_equal(repaired, f32_out, sizeof(f32_out));
+}
+
+/* Enough samples: an eighth of them, at most 8, judge what the others made. */
+static void judges_do_not_take_part(void **state)
+{
+	struct mica_compile_options o = { 0 };
+	(void)state;
+
+	for (o.calib.count = 0; o.calib.count < 16; o.calib.count++)
+		assert_int_equal(repair_samples(&o), o.calib.count);
+	o.calib.count = 24;
+	assert_int_equal(repair_samples(&o), 21);
+	o.calib.count = 512;
+	assert_int_equal(repair_samples(&o), 504);
+}
+
+/* As in posenet and MobileNetV2: a channel of zeroes, one that never changes, ranges 2256 : 1, a variance of 0 folded into the scale. */
+static void strange_channels_survive_all_repairs(void **state)
+{
+	struct fixture *f = *state;
+	float *w, *b;
+
+	three_convs();
+	w = (float *)ob_model()->graph->initializer[0]->raw_data.data;
+	b = (float *)ob_model()->graph->initializer[1]->raw_data.data;
+	for (int i = 0; i < 27; i++) {
+		w[i] = 0; /* channel 0: its bias alone */
+		w[27 + i] *= 1.0f / 2256;
+		w[2 * 27 + i] *= 93;
+		w[3 * 27 + i] = 0;
+	}
+	b[0] = 2;
+	b[3] = 0; /* nothing at all */
+	ob_write(f->path);
+	f->o.calib = (struct mica_calib){ .count = SAMPLES, .load = samples };
+	f->o.format = MICA_F32;
+	run_graph(passes(f), f32_out);
+	for (unsigned i = 0; i < 3; i++) {
+		double power = 0;
+
+		f->o.format = formats[i];
+		f->o.repair = MICA_REPAIR_ALL;
+		run_graph(passes(f), repaired);
+		for (unsigned s = 0; s < SAMPLES; s++)
+			for (int k = 0; k < OUT; k++)
+				power += (double)f32_out[s][k] * f32_out[s][k];
+		print_message("%s: SNR %.1f dB\n", mica_dtype_name(formats[i]), 10 * log10(power / squared(repaired, f32_out)));
+		assert_true(squared(repaired, f32_out) < power / 100);
+	}
+}
+
+/* Weights of 8 bits, activations of 16. */
+static void a_qtable_gives_weights_a_format_of_their_own(void **state)
+{
+	struct fixture *f = *state;
+	char table[] = "/tmp/mica-qtable-XXXXXX";
+	FILE *file;
+
+	prepare(f);
+	file = fdopen(mkstemp(table), "w");
+	assert_non_null(file);
+	fprintf(file, "%s bf16-e4m3\n", conv_of(f->g, 2)->name);
+	fclose(file);
+	f->o.format = MICA_E5M2;
+	f->o.qtable = table;
+	passes(f);
+	unlink(table);
+	assert_int_equal(conv_of(f->g, 2)->in[0]->dtype, MICA_BF16);
+	assert_int_equal(conv_of(f->g, 2)->in[1]->dtype, MICA_E4M3);
+	assert_int_equal(conv_of(f->g, 1)->in[1]->dtype, MICA_E5M2);
+	run_graph(f->g, repaired);
+	f->o.qtable = NULL;
+	run_graph(passes(f), plain);
+	assert_true(squared(repaired, f32_out) < squared(plain, f32_out));
+}
+
+/* A ReLU's channels that never go below a large value: without absorption the range is spent on what never changes. */
+static void absorbed_biases_return_what_constants_cost(void **state)
+{
+	struct fixture *f = *state;
+	float w[8 * 3], b[8], v[4 * 8 * 9];
+	double error[2];
+
+	seed = 99;
+	for (int i = 0; i < 8 * 3; i++)
+		w[i] = noise();
+	for (int i = 0; i < 8; i++)
+		b[i] = 40 + 4 * noise();
+	for (int i = 0; i < 4 * 8 * 9; i++)
+		v[i] = noise();
+	ob_begin(13);
+	ob_input("x", ONNX_F32, 4, (int64_t[]){ 1, 3, 18, 18 });
+	ob_floats("w", 4, (int64_t[]){ 8, 3, 1, 1 }, w);
+	ob_floats("b", 1, (int64_t[]){ 8 }, b);
+	ob_floats("v", 4, (int64_t[]){ 4, 8, 3, 3 }, v);
+	ob_node("Conv", "c", (const char *[]){ "x", "w", "b" }, 3);
+	ob_node("Relu", "r", (const char *[]){ "c" }, 1);
+	ob_node("Conv", "y", (const char *[]){ "r", "v" }, 2);
+	ob_output("y");
+	ob_write(f->path);
+	f->o.calib = (struct mica_calib){ .count = SAMPLES, .load = samples };
+	f->o.format = MICA_F32;
+	run_graph(passes(f), f32_out);
+	f->o.format = MICA_I8;
+	for (unsigned k = 0; k < 2; k++) {
+		f->o.repair = k ? MICA_REPAIR_CLE : 0;
+		run_graph(passes(f), plain);
+		error[k] = squared(plain, f32_out);
+	}
+	for (int c = 0; c < 8; c++) /* as far as the smallest value goes */
+		assert_true(((float *)conv_of(f->g, 0)->in[2]->data)[c] < 4);
+	print_message("int8: absorption %.1f dB\n", 10 * log10(error[0] / error[1]));
+	assert_true(error[1] < error[0] / 100);
+}
+
 /* ---- models that came quantized ---- */
 
 /* Every multiply-accumulate packet of the stream works on integers. */
@@ -449,6 +652,14 @@ int main(void)
 		T(corrected_biases_make_the_means_right),
 		T(depthwise_layers_may_be_bf16),
 		T(a_clone_is_the_same_graph),
+		T(centers_keep_both_ends_exact),
+		T(centering_keeps_the_function),
+		T(centering_lowers_the_error_of_fp8),
+		T(a_repair_that_does_harm_is_undone),
+		T(judges_do_not_take_part),
+		T(strange_channels_survive_all_repairs),
+		T(a_qtable_gives_weights_a_format_of_their_own),
+		T(absorbed_biases_return_what_constants_cost),
 		T(a_qat_model_is_integer_only),
 	};
 
