@@ -10,7 +10,7 @@
 #include "epilogue_impl.h"
 #include "mac_impl.h"
 #if VL == 16
-#include "gemm_avx512_impl.h"
+#include "fused_avx512_impl.h"
 #else
 #include "gemm_generic_impl.h"
 #endif
@@ -77,6 +77,7 @@ struct blocked {
 
 	/* Tiling. */
 	bool flat;			/* pixels follow each other across rows */
+	unsigned fused;			/* enum fused_form, where there are such kernels */
 	uint32_t p, b, kernel_b, row_tiles;	/* pixels to a tile, blocks to a part, to a kernel */
 	uint64_t tiles, tiles_per_item;
 	uint32_t group_parts, parts, splits;	/* parts: runs of b blocks, of a group and of all; splits of them to items */
@@ -117,16 +118,42 @@ static void tile_at(const struct blocked *o, uint64_t index, struct tile *t)
 
 /* ---- Panels ------------------------------------------------------------------------------------------------------------ */
 
+#if VL == 16
+#define PANEL_SLACK 128u	/* bytes behind a panel that may be written */
+
+/* Up to 63 bytes more are copied as well: what comes next is written later, and masks are slow. */
 VINL void copy_run(uint8_t *dst, const uint8_t *src, size_t n)
 {
-#if VL == 16
-	for (; n > 64; n -= 64, dst += 64, src += 64)
-		_mm512_storeu_si512(dst, _mm512_loadu_si512(src));
-	_mm512_mask_storeu_epi8(dst, ~0ull >> (64 - n), _mm512_maskz_loadu_epi8(~0ull >> (64 - n), src));
-#else
-	memcpy(dst, src, n);
-#endif
+	if (n <= 16)
+		_mm_storeu_si128((__m128i *)dst, _mm_loadu_si128((const __m128i *)src));
+	else if (n <= 32)
+		_mm256_storeu_si256((__m256i *)dst, _mm256_loadu_si256((const __m256i *)src));
+	else
+		for (size_t i = 0; i < n; i += 64)
+			_mm512_storeu_si512(dst + i, _mm512_loadu_si512(src + i));
 }
+
+/* Codes of 0 beyond K: less than a step of them. */
+VINL void panel_tail(const struct blocked *o, uint8_t *dst, size_t n)
+{
+	uint32_t zeros = o->cls == MAC_I8 ? 0x01010101u * gemm_i8_code(0) : 0;
+
+	(void)n;
+	memcpy(dst, &zeros, 4);
+}
+#else
+#define PANEL_SLACK 0u
+
+VINL void copy_run(uint8_t *dst, const uint8_t *src, size_t n)
+{
+	memcpy(dst, src, n);
+}
+
+VINL void panel_tail(const struct blocked *o, uint8_t *dst, size_t n)
+{
+	memset(dst, o->cls == MAC_I8 && gemm_a_elem(MAC_I8) == 1 ? gemm_i8_code(0) : 0, n);
+}
+#endif
 
 /* An item's memory and what it works on. */
 struct item {
@@ -148,17 +175,23 @@ static void fill_panel(const struct blocked *o, const struct item *it, uint32_t 
 	size_t used = o->run_count * o->run_bytes, whole = o->steps * o->v * gemm_a_elem(o->cls);
 	uint8_t *panel = it->panel;
 
+	uint64_t ow = it->pixel % o->out_w;
+	const uint8_t *at = item_pixel(o, it, it->pixel, g);
+
 	for (uint64_t pixel = it->pixel; pixel < it->end; pixel++, panel += o->panel_lda) {
-		const uint8_t *src = item_pixel(o, it, pixel, g);
+		const uint8_t *src = at;
 		uint8_t *dst = panel;
 
 		for (uint32_t i = 0; i < o->run_count; i += o->run_cols, src += o->run_row_step)
 			for (uint32_t j = 0; j < o->run_cols; j++, dst += o->run_bytes)
 				copy_run(dst, src + j * o->run_col_step, o->run_bytes);
-		if (used < whole && o->cls == MAC_I8 && gemm_a_elem(MAC_I8) == 1)
-			memset(dst, gemm_i8_code(0), whole - used);
-		else if (used < whole)
-			memset(dst, 0, whole - used);
+		if (used < whole)
+			panel_tail(o, dst, whole - used);
+		at += o->pixel_bytes;
+		if (++ow == o->out_w && pixel + 1 < it->end) {
+			ow = 0;
+			at = item_pixel(o, it, pixel + 1, g);
+		}
 	}
 }
 
@@ -170,6 +203,7 @@ struct part {
 	uint32_t channels;		/* that exist */
 	const uint8_t *w;
 	size_t ldw;
+	const uint8_t *next;		/* the packed weights behind the part's, which come next */
 	int32_t start[16 * PART_MAX_B];	/* of the accumulators; floats: 0 */
 };
 
@@ -179,6 +213,7 @@ static void part_weights(const struct blocked *o, struct part *t, uint8_t *scrat
 
 	t->w = packed;
 	t->ldw = o->block_bytes;
+	t->next = packed + t->nb * o->block_bytes;
 	if (!o->widens)
 		return;
 	t->w = scratch;
@@ -236,22 +271,39 @@ static uint32_t kernel_blocks(const struct blocked *o, uint32_t left)
 	return left >= o->kernel_b ? o->kernel_b : left >= 2 ? 2 : 1;
 }
 
-static void run_tile(const struct blocked *o, const struct part *t, const struct tile *at, uint32_t *acc)
+static struct gemm gemm_of(const struct blocked *o, const struct part *t, const struct tile *at)
 {
 	static const size_t no_tap[1] = { 0 };
-	bool own_start = o->acc_in || o->row_add;
-	struct gemm g = {
+
+	return (struct gemm){
 		.a = at->a, .lda = at->lda, .ldw = t->ldw, .acc_step = t->nb * 64, .flush = o->flush,
-		.start_step = own_start ? t->nb * 64 : 0,
-		.tap = o->panel ? no_tap : o->tap, .taps = o->panel ? 1 : o->taps,
-		.steps = o->panel ? o->steps : o->tap_steps,
+		.tap = o->panel ? no_tap : o->tap, .taps = o->panel ? 1 : o->taps, .steps = o->panel ? o->steps : o->tap_steps,
 	};
+}
+
+/*
+ * While kernels work on a part, they fetch the weights of the next one, as many bytes in each run as a block has: here for
+ * the blocks from j on of the part's tile i. Returns their distance from w; 0: there is nothing left to fetch.
+ */
+static size_t tile_ahead(const struct blocked *o, const struct part *t, uint64_t i, uint32_t j, const uint8_t *w)
+{
+	uint64_t at = (i * div_up(t->nb, o->kernel_b) + j / o->kernel_b) * o->steps * gemm_w_step(o->cls);
+
+	return VL == 16 && at < t->nb * o->block_bytes ? (size_t)((uintptr_t)t->next + at - (uintptr_t)w) : 0;
+}
+
+static void run_tile(const struct blocked *o, const struct part *t, const struct tile *at, uint64_t index, uint32_t *acc)
+{
+	bool own_start = o->acc_in || o->row_add;
+	struct gemm g = gemm_of(o, t, at);
 
 	if (own_start)
 		tile_start(o, t, at, acc);
+	g.start_step = own_start ? g.acc_step : 0;
 	for (uint32_t j = 0, nb; j < t->nb; j += nb) {
 		nb = kernel_blocks(o, t->nb - j);
 		g.w = t->w + j * t->ldw;
+		g.ahead = tile_ahead(o, t, index, j, g.w);
 		g.acc = acc + j * 16;
 		g.start = own_start ? g.acc : t->start + j * 16;
 		variant_reached(&gemm_reached[o->cls][nb][o->few ? 0 : at->count]);
@@ -268,61 +320,130 @@ static void finish_raw(const struct blocked *o, const struct part *t, uint64_t p
 		epi_raw(o->epi.integer, acc + i * t->nb * 16, t->channels, acc_at(o, t, pixel + i));
 }
 
-/* Run by run of pixels that lie at even distances: the rest of a row, or everything. */
-static void finish(const struct blocked *o, const struct part *t, uint64_t pixel, uint64_t count, const uint32_t *acc)
+/* The run of pixels at even distances that begins with `pixel`: the rest of a row, or everything; `most` of them at most. */
+static void span_at(const struct blocked *o, const struct part *t, uint64_t pixel, uint64_t most, struct epi_span *s)
 {
 	uint64_t ow = pixel % o->run_w, row = pixel / o->run_w, oh = row % o->run_h, n = row / o->run_h;
-	uint8_t *dst = o->x->lmem + o->dst + t->g * o->dst_group + t->block * 16 * o->dst_c;
-	const uint8_t *res = o->x->lmem + o->res + t->g * o->res_group + t->block * 16 * o->res_c;
-	struct epi_span s = {
+
+	*s = (struct epi_span){
 		.acc_step = t->nb * 64, .channel = t->g * o->param_group + t->block * 16, .n = t->channels,
 		.dst_step = o->dst_w, .res_step = o->res_w, .dst_c = (uint32_t)o->dst_c, .res_c = (uint32_t)o->res_c,
+		.pixels = o->run_w - ow < most ? o->run_w - ow : most,
+		.dst = o->x->lmem + o->dst + t->g * o->dst_group + t->block * 16 * o->dst_c + n * o->dst_n + oh * o->dst_h +
+		       ow * o->dst_w,
+		.res = o->x->lmem + o->res + t->g * o->res_group + t->block * 16 * o->res_c + n * o->res_n + oh * o->res_h +
+		       ow * o->res_w,
 	};
+}
+
+static void finish(const struct blocked *o, const struct part *t, uint64_t pixel, uint64_t count, const uint32_t *acc)
+{
+	struct epi_span s;
 
 	for (uint64_t i = 0; i < count; i += s.pixels) {
+		span_at(o, t, pixel + i, count - i, &s);
 		s.acc = acc + (size_t)i * t->nb * 16;
-		s.pixels = o->run_w - ow < count - i ? o->run_w - ow : count - i;
-		s.dst = dst + n * o->dst_n + oh * o->dst_h + ow * o->dst_w;
-		s.res = res + n * o->res_n + oh * o->res_h + ow * o->res_w;
 		epi_run(&o->epi, &s);
-		ow = 0;
-		if (++oh == o->run_h) {
-			oh = 0;
-			n++;
-		}
 	}
 }
 
+#if VL == 16
+/* Whether full tiles of the part are finished by the kernels that sum them up. */
+static bool can_fuse(const struct blocked *o, const struct part *t)
+{
+	return o->fused != FUSED_FORMS && !o->row_add && t->channels % 4 == 0 && (o->kernel_b == 2 || t->nb % 4 == 0);
+}
+
+/* Tiles from `at` on; returns their number. */
+static uint64_t run_fused(const struct blocked *o, const struct part *t, const struct tile *at, uint64_t index, uint64_t most)
+{
+	struct fused f = { .g = gemm_of(o, t, at), .k = &o->epi.k };
+	struct epi_span s;
+
+	if (at->count != o->p)
+		return 0;
+	span_at(o, t, at->pixel, most * o->p, &s);
+	f.tiles = o->flat && (o->panel || o->image_even) ? s.pixels / o->p : s.pixels >= o->p;
+	f.dst_step = s.dst_step;
+	f.res_step = s.res_step;
+	for (uint32_t j = 0; j < t->nb; j += o->kernel_b) {
+		uint32_t blocks = t->nb - j < o->kernel_b ? t->nb - j : o->kernel_b;
+
+		if (blocks < o->kernel_b)	/* one block is done twice and stored once */
+			f.g.ldw = 0;
+		f.keep = mask_lanes((t->channels - j * 16) / 4) & mask_lanes(blocks * 4);
+		f.dst = s.dst + j * 16;
+		f.res = s.res + j * 16;
+		f.g.w = t->w + j * t->ldw;
+		f.g.start = t->start + j * 16;
+		f.g.ahead = tile_ahead(o, t, index, j, f.g.w);
+		f.ahead_step = div_up(t->nb, o->kernel_b) * o->steps * gemm_w_step(o->cls);
+		f.ahead_tiles = f.g.ahead ? div_up((uintptr_t)t->next + t->nb * o->block_bytes - ((uintptr_t)f.g.w + f.g.ahead),
+						   f.ahead_step) : 0;
+		epi_params(&o->epi, s.channel + j * 16, blocks, f.scale, f.bias);
+		fused_run(o->fused, o->p, &f);
+	}
+	return f.tiles;
+}
+#else
+static bool can_fuse(const struct blocked *o, const struct part *t)
+{
+	(void)o, (void)t;
+	return false;
+}
+
+static uint64_t run_fused(const struct blocked *o, const struct part *t, const struct tile *at, uint64_t index, uint64_t most)
+{
+	(void)o, (void)t, (void)at, (void)index, (void)most;
+	return 0;
+}
+#endif
+
 /* ---- Items ------------------------------------------------------------------------------------------------------------- */
 
-/* Tiles of a part, a batch of them at a time: kernels fill a buffer that the epilogue then empties. */
-static void run_part(const struct blocked *o, struct part *t, const struct item *it)
+static void place_tile(const struct blocked *o, const struct part *t, const struct item *it, uint64_t i, struct tile *at)
+{
+	tile_at(o, i, at);
+	at->a = o->panel ? it->panel + (at->pixel - it->pixel) * o->panel_lda : item_pixel(o, it, at->pixel, t->g);
+	at->lda = o->panel ? o->panel_lda : o->pixel_bytes;
+}
+
+/* A batch of tiles from `first` on: kernels fill a buffer that the epilogue then empties. Returns the number of tiles. */
+static uint64_t run_batch(const struct blocked *o, const struct part *t, const struct item *it, uint64_t first)
 {
 	uint32_t acc[BATCH_WORDS] __attribute__((aligned(64)));
-	uint64_t from = it->pixel, count = 0;
+	uint64_t i = first, from = 0, count = 0;
+	bool alone = can_fuse(o, t);
 	struct tile at;
+
+	do {
+		unsigned saved = flush_enter(o->flush);
+
+		place_tile(o, t, it, i, &at);
+		from = count ? from : at.pixel;
+		run_tile(o, t, &at, i - it->first, acc + count * t->nb * 16);
+		flush_leave(saved);
+		count += at.count;
+	} while (++i < it->last && !alone && (count + o->p) * t->nb * 16 <= BATCH_WORDS);
+	if (o->epi.raw)
+		finish_raw(o, t, from, count, acc);
+	else
+		finish(o, t, from, count, acc);
+	return i - first;
+}
+
+static void run_part(const struct blocked *o, struct part *t, const struct item *it)
+{
+	struct tile at;
+	uint64_t done;
 
 	part_weights(o, t, it->weights);
 	part_start(o, t);
-	for (uint64_t i = it->first; i < it->last; i++) {
-		unsigned saved = flush_enter(o->flush);
-
-		tile_at(o, i, &at);
-		at.a = o->panel ? it->panel + (at.pixel - it->pixel) * o->panel_lda : item_pixel(o, it, at.pixel, t->g);
-		at.lda = o->panel ? o->panel_lda : o->pixel_bytes;
-		run_tile(o, t, &at, acc + count * t->nb * 16);
-		flush_leave(saved);
-		count += at.count;
-		if (i + 1 < it->last && (count + o->p) * t->nb * 16 <= BATCH_WORDS)
-			continue;
-		if (exec_stopped(o->x))
-			return;
-		if (o->epi.raw)
-			finish_raw(o, t, from, count, acc);
-		else
-			finish(o, t, from, count, acc);
-		from += count;
-		count = 0;
+	for (uint64_t i = it->first; i < it->last && !exec_stopped(o->x); i += done) {
+		place_tile(o, t, it, i, &at);
+		done = can_fuse(o, t) ? run_fused(o, t, &at, i - it->first, it->last - i) : 0;
+		if (!done)
+			done = run_batch(o, t, it, i);
 	}
 }
 
@@ -388,8 +509,8 @@ static void choose_tiles(struct blocked *o)
 	uint64_t width = o->flat ? pixels : o->out_w;
 
 	o->kernel_b = o->blocks < GEMM_MAX_B ? o->blocks : GEMM_MAX_B;
-	if (o->kernel_b > 2 && (width > 7 || o->blocks < 4))
-		o->kernel_b = 2;
+	if (o->kernel_b > 2 && (o->blocks < 4 || width % 14 == 0 || (width > 7 && width % 7)))
+		o->kernel_b = 2;	/* tiles of 14 by 2 instead of 7 by 4, but for 7x7 images */
 	o->b = PART_MAX_B * o->steps * gemm_w_step(o->cls) > PART_BYTES ? o->kernel_b : PART_MAX_B;
 	if (o->b > o->blocks)
 		o->b = o->blocks;
@@ -489,6 +610,17 @@ static void choose_runs(struct blocked *o)
 			(o->out_n == 1 || o->image_bytes == (uint64_t)o->out_h * o->out_w * o->pixel_bytes);
 }
 
+static void choose_fused(struct blocked *o)
+{
+#if VL == 16
+	o->fused = FUSED_FORMS;
+	if (o->cls != MAC_F32 && !o->acc_in && !o->flush && o->p * o->kernel_b == 28)
+		o->fused = fused_form_of(&o->epi);
+#else
+	(void)o;
+#endif
+}
+
 /* false: too large for the blocked way. */
 static bool blocked_plan(struct blocked *o)
 {
@@ -502,7 +634,8 @@ static bool blocked_plan(struct blocked *o)
 	choose_items(o);
 	choose_runs(o);
 	choose_image(o);
-	panel = o->panel ? o->tiles_per_item * o->p * o->panel_lda : 0;
+	choose_fused(o);
+	panel = o->panel ? o->tiles_per_item * o->p * o->panel_lda + PANEL_SLACK : 0;
 	o->scratch_panel = panel;
 	o->scratch_w = o->widens ? (size_t)o->b * o->steps * gemm_w_step(o->cls) : 0;
 	return panel <= BLOCKED_MAX_BYTES && o->scratch_w <= BLOCKED_MAX_BYTES;

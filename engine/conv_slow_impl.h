@@ -198,6 +198,7 @@ static void matmul_epilogue(struct epilogue *e, const struct mica_pkt_matmul *p,
 		.dst = &p->dst, .res = p->res.dtype ? &p->res : NULL,
 		.act = fn_of_act(p->act), .alpha = p->alpha, .beta = p->beta,
 	};
+	epi_prepare(e, pad16(p->n));
 }
 
 static void slow_operand(const struct mica_view *v, const uint8_t *at, uint32_t stride, uint32_t n, float *out)

@@ -8,6 +8,7 @@
 #define MICA_DW_AVX512_IMPL_H
 
 #include "dw_impl.h"
+#include "dw_vertical_avx512_impl.h"
 #include "gemm_avx512_impl.h"
 
 static void dw_form(struct dwop *o)
@@ -20,6 +21,9 @@ static void dw_form(struct dwop *o)
 	if (o->cls == MAC_I8)
 		o->extra = 3 * p->dil_w;
 	o->blockwise = o->cls != MAC_F32;
+	o->vertical = dw_is_vertical(o);
+	if (o->vertical)
+		o->extra = 0;
 }
 
 /* ---- Weights ----------------------------------------------------------------------------------------------------------- */
@@ -68,6 +72,16 @@ VINL vi dw_transposed(vi bytes)
 	return _mm512_permutexvar_epi8(_mm512_load_si512(order), bytes);
 }
 
+/* Taps (0, j), (1, j), (2, j) of 16 channels. */
+static vi dw_vertical_weights(const uint8_t *src, uint32_t j)
+{
+	vi v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(src + j * 16)));
+
+	v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(src + (3 + j) * 16)), 1);
+	v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(src + (6 + j) * 16)), 2);
+	return dw_transposed(_mm512_inserti32x4(v, _mm_setzero_si128(), 3));
+}
+
 /* start[] makes up for activations being 128 too large. */
 static void dw_int_weights(const struct dwop *o, uint8_t *w, int32_t *start)
 {
@@ -82,7 +96,8 @@ static void dw_int_weights(const struct dwop *o, uint8_t *w, int32_t *start)
 				vi v;
 
 				n = left < 4 ? left : 4;
-				v = dw_transposed(_mm512_maskz_loadu_epi8(mask_bytes(n * 16), src));
+				v = o->vertical ? dw_vertical_weights(src - r * 48, r) :
+						  dw_transposed(_mm512_maskz_loadu_epi8(mask_bytes(n * 16), src));
 				sum = _mm512_dpbusd_epi32(sum, offset, v);
 				_mm512_storeu_si512(w, v);
 			}
@@ -217,8 +232,11 @@ static void dw_fill_row(const struct dwop *o, const struct dw_tile *t, int64_t y
 	size_t block = 16 * gemm_a_elem(o->cls), column = o->chunk * block;
 	uint32_t n = o->lead + o->columns;
 
-	if (o->cls == MAC_F32) {
-		dw_elements(o, t, y, x0, o->columns, row);
+	if (o->vertical || o->cls == MAC_F32) {
+		if (o->vertical)
+			dw_vertical_row(o, t, y, row);
+		else
+			dw_elements(o, t, y, x0, o->columns, row);
 		return;
 	}
 	dw_elements(o, t, y, x0 - o->lead, n + o->extra, t->codes);

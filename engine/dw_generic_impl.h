@@ -68,4 +68,10 @@ static void dw_run_row(const struct dwop *o, const struct dw_tile *t, const uint
 		}
 }
 
+static void dw_vertical_run(const struct dwop *o, const struct dw_tile *t, const uint8_t *const row[4], uint32_t rows,
+			    size_t to_row)
+{
+	(void)o, (void)t, (void)row, (void)rows, (void)to_row;
+}
+
 #endif /* MICA_DW_GENERIC_IMPL_H */

@@ -31,6 +31,7 @@ struct dwop {
 
 	/* Tiling. */
 	uint32_t chunk, chunks, tile_w, tiles, strip, strips;
+	bool vertical;			/* AVX-512, i8: rows of codes, vectors of four rows of a column */
 	bool blockwise;			/* a row goes block by block, not column by column */
 	size_t col_step, block_step;	/* bytes from column to column, from block to block */
 	uint32_t lead, columns, extra;	/* extra: columns read behind the last one when vectors span several */
@@ -51,7 +52,8 @@ struct dw_tile {
 
 enum dw_variant {
 	DW_V_F32, DW_V_SLOW, DW_V_PAIRS_33, DW_V_PAIRS_33_1, DW_V_PAIRS_33S2, DW_V_PAIRS_33S2_1, DW_V_PAIRS_55, DW_V_PAIRS_55_1,
-	DW_V_PAIRS_55S2, DW_V_PAIRS_55S2_1, DW_V_PAIRS_ANY, DW_V_INTS_33, DW_V_INTS_55, DW_V_INTS_ANY, DW_V_COUNT
+	DW_V_PAIRS_55S2, DW_V_PAIRS_55S2_1, DW_V_PAIRS_ANY, DW_V_INTS_33, DW_V_INTS_55, DW_V_INTS_ANY,
+	DW_V_VERTICAL_2, DW_V_VERTICAL_1, DW_V_VERTICAL_S2, DW_V_COUNT
 };
 static atomic_uchar dw_reached[DW_V_COUNT];
 

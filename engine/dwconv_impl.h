@@ -16,6 +16,7 @@
 #define DW_MAX_CHUNK	4u		/* blocks of channels to a tile: 8-bit results fill a cache line */
 #define DW_TILE_BYTES	(28u * 1024)	/* of rows, unless that makes tiles too narrow */
 #define DW_MIN_COLUMNS	7u		/* ... which is fewer results than this */
+#define DW_VERTICAL_COLUMNS 28u		/* results to a tile when rows are codes, at a stride of 1 */
 #define DW_MIN_MACS	(1u << 14)	/* packets below twice that stay on the caller's thread */
 
 /* Without rows of vectors: any shape, one pixel of up to 16 channels at a time. Leaves the accumulators in out. */
@@ -177,11 +178,31 @@ static void dw_out_row(const struct dwop *o, const struct dw_tile *t, uint64_t n
 	dw_finish(o, t, n, oh);
 }
 
+/* Two rows of results at once, if there are two and the stride allows it; returns how many. */
+static uint32_t dw_out_vertical(const struct dwop *o, const struct dw_tile *t, uint64_t n, uint64_t oh, uint64_t left)
+{
+	const struct mica_pkt_conv *p = o->p;
+	struct dw_tile second = *t;
+	uint32_t rows = p->stride_h == 1 && left > 1 && oh + 1 < p->out_h ? 2 : 1;
+	size_t to_row = o->out_bytes / 8;
+	const uint8_t *row[4];
+
+	for (uint32_t i = 0; i < 4; i++)
+		row[i] = i < 2 + rows ? dw_row(o, t, (int64_t)oh * p->stride_h + i - p->pad_top) : row[i - 1];
+	dw_vertical_run(o, t, row, rows, to_row);
+	dw_finish(o, t, n, oh);
+	second.out += to_row;
+	if (rows == 2)
+		dw_finish(o, &second, n, oh + 1);
+	return rows;
+}
+
 static void dw_item(void *ctx, uint32_t item, unsigned thread)
 {
 	const struct dwop *o = ctx;
 	const struct mica_pkt_conv *p = o->p;
 	uint64_t first = (uint64_t)(item % o->strips) * o->strip, image = UINT64_MAX;
+	uint64_t last = first + o->strip < o->rows ? first + o->strip : o->rows;
 	uint32_t part = item / o->strips, chunk = part % o->chunks;
 	struct dw_tile t = { .block = chunk * o->chunk, .ow = part / o->chunks * o->tile_w };
 	const uint8_t **at;
@@ -195,7 +216,7 @@ static void dw_item(void *ctx, uint32_t item, unsigned thread)
 	t.out = (float *)(t.mem + o->rows_bytes);
 	t.codes = (uint8_t *)t.out + o->out_bytes;
 	at = (const uint8_t **)(t.codes + o->codes_bytes);
-	for (uint64_t i = first; i < first + o->strip && i < o->rows; i++) {
+	for (uint64_t i = first, done; i < last; i += done) {
 		uint64_t n = i / p->out_h, oh = i % p->out_h;
 
 		if (exec_stopped(o->x))
@@ -204,7 +225,11 @@ static void dw_item(void *ctx, uint32_t item, unsigned thread)
 		for (unsigned s = 0; s <= o->slots && n != image; s++)
 			t.tag[s] = INT64_MIN;
 		image = n;
-		dw_out_row(o, &t, n, oh, at);
+		done = 1;
+		if (o->vertical)
+			done = dw_out_vertical(o, &t, n, oh, last - i);
+		else
+			dw_out_row(o, &t, n, oh, at);
 	}
 }
 
@@ -232,13 +257,15 @@ static void dw_choose_tile(struct dwop *o)
 	const struct mica_pkt_conv *p = o->p;
 	uint32_t fit = p->out_w;
 
-	for (o->chunk = o->blocks < DW_MAX_CHUNK ? o->blocks : DW_MAX_CHUNK;; o->chunk = (o->chunk + 1) / 2) {
+	for (o->chunk = o->blocks < DW_MAX_CHUNK ? o->blocks : DW_MAX_CHUNK; !o->vertical; o->chunk = (o->chunk + 1) / 2) {
 		uint64_t room = DW_TILE_BYTES / ((uint64_t)o->slots * o->chunk * 64), least = dw_columns(p, 1) + o->lead;
 
 		fit = room > least ? (uint32_t)((room - least) / p->stride_w) + 1 : 1;
 		if (o->chunk == 1 || fit >= DW_MIN_COLUMNS || fit >= p->out_w)
 			break;
 	}
+	if (o->vertical)
+		fit = DW_VERTICAL_COLUMNS / p->stride_w;
 	fit = fit < DW_MIN_COLUMNS ? DW_MIN_COLUMNS : fit;
 	o->tile_w = (uint32_t)div_up(p->out_w, div_up(p->out_w, fit));
 	o->tiles = (uint32_t)div_up(p->out_w, o->tile_w);
@@ -263,12 +290,17 @@ static size_t dw_scratch(struct dwop *o)
 	if (columns > ROWS_MAX_BYTES / 1024 || __builtin_mul_overflow(row, o->slots + 1ull, &rows) || rows > ROWS_MAX_BYTES)
 		return 0;
 	o->columns = (uint32_t)columns;
-	o->row_bytes = row;
+	o->row_bytes = o->vertical ? columns * 64 : row;
+	rows = o->row_bytes * (o->slots + 1);
 	o->col_step = o->blockwise ? 64 : o->chunk * 64;
 	o->block_step = o->blockwise ? (columns + o->lead) * 64 : 64;
 	o->rows_bytes = round_up(rows + (o->slots + 1) * sizeof(int64_t), 64);
 	o->out_bytes = (size_t)o->tile_w * o->chunk * 64;
 	o->codes_bytes = round_up((o->lead + columns + o->extra) * o->chunk * 32 + 128, 64);
+	if (o->vertical) {	/* two rows of results, vectors of up to four blocks; both with slack for four results at a time */
+		o->out_bytes = (o->tile_w + 3ul) * o->chunk * 64 * 2;
+		o->codes_bytes = (columns + 6) * 4 * 64;
+	}
 	return o->rows_bytes + o->out_bytes + o->codes_bytes + (2 * o->k + p->kh) * sizeof(void *);
 }
 
@@ -292,10 +324,11 @@ static int dw_run(struct dwop *o)
 	size_t scratch = 0;
 	uint64_t items;
 
-	o->slots = span <= p->in_h ? (unsigned)span : p->in_h;
 	if ((uint64_t)p->kh * p->kw <= DW_MAX_K) {
 		o->k = (uint32_t)p->kh * p->kw;
 		dw_form(o);
+		span += o->vertical && p->stride_h == 1;
+		o->slots = span <= p->in_h ? (unsigned)span : p->in_h;
 		dw_choose_tile(o);
 		dw_choose_strips(o);
 		scratch = dw_scratch(o);
@@ -323,6 +356,7 @@ static void conv_epilogue(struct epilogue *e, const struct mica_pkt_conv *p, con
 		.dst = &p->dst, .res = p->res.dtype ? &p->res : NULL,
 		.act = fn_of_act(p->act), .alpha = p->alpha, .beta = p->beta,
 	};
+	epi_prepare(e, channels);
 }
 
 static int exec_dwconv(struct exec *x, const union mica_pkt *pkt)

@@ -6,7 +6,7 @@
 #ifndef MICA_EPILOGUE_AVX512_IMPL_H
 #define MICA_EPILOGUE_AVX512_IMPL_H
 
-enum epi_variant { EPI_V_ANY, EPI_V_FAST, EPI_V_CLIP, EPI_V_COUNT };
+enum epi_variant { EPI_V_ANY, EPI_V_FAST, EPI_V_FAST_RES, EPI_V_COUNT };
 static atomic_uchar epi_reached[MICA_I32 + 1][5][EPI_V_COUNT];	/* [type of results][vectors to a pixel] */
 
 VINL size_t epi_whole(size_t n)
@@ -19,11 +19,6 @@ struct epi_part {
 	const struct epilogue *e;
 	const struct epi_span *s;
 	size_t i, left;			/* first channel; channels from it to the span's end */
-	vf inv, alpha, beta, res_scale;
-	enum mica_dtype res_type;
-	unsigned res_size;
-	int zero, res_zero;
-	struct quad_tables tables;	/* of the residual */
 };
 
 /* Byte offset of a quad's vector j: pixels `step` bytes apart, `count` of them exist (others read the first). */
@@ -47,7 +42,7 @@ VINL void epi_quad_residual(const struct epi_part *r, const uint8_t *res, const 
 	size_t step = r->s->res_step;
 	struct quad v;
 
-	if (dtype_is_fp8(r->res_type)) {
+	if (dtype_is_fp8(r->e->k.res_type)) {
 		__m128i c[4];
 		vi codes;
 
@@ -56,17 +51,17 @@ VINL void epi_quad_residual(const struct epi_part *r, const uint8_t *res, const 
 			c[j] = _mm_maskz_loadu_epi8(quad_mask(r, j, nv, count), res + quad_at(j, nv, count, step, 1));
 		codes = _mm512_inserti32x4(_mm512_castsi128_si512(c[0]), c[1], 1);
 		codes = _mm512_inserti32x4(_mm512_inserti32x4(codes, c[2], 2), c[3], 3);
-		quad_decode_fp8(&r->tables, codes, &v);
+		quad_decode_fp8(&r->e->k.tables, codes, &v);
 	} else {
 		for (unsigned j = 0; j < 4; j++)
-			EACH_DTYPE(r->res_type, {
-				v.v[j] = dec_codes_part(T, res + quad_at(j, nv, count, step, SIZE), r->res_zero,
+			EACH_DTYPE(r->e->k.res_type, {
+				v.v[j] = dec_codes_part(T, res + quad_at(j, nv, count, step, SIZE), r->e->k.res_zero,
 							quad_mask(r, j, nv, count));
 			})
 	}
 #pragma GCC unroll 4
 	for (int j = 0; j < 4; j++)
-		t->v[j] = vf_fma(v.v[j], r->res_scale, t->v[j]);
+		t->v[j] = vf_fma(v.v[j], r->e->k.res_scale, t->v[j]);
 }
 
 #define EPI_EACH4(expr) \
@@ -82,13 +77,13 @@ VINL void epi_quad_act(const struct epi_part *r, struct quad *t)
 	case MICA_FN_COPY:
 		break;
 	case MICA_FN_RELU:
-		EPI_EACH4(epi_act(MICA_FN_RELU, t->v[j], r->alpha, r->beta));
+		EPI_EACH4(epi_act(MICA_FN_RELU, t->v[j], r->e->k.alpha, r->e->k.beta));
 		break;
 	case MICA_FN_CLIP:
-		EPI_EACH4(epi_act(MICA_FN_CLIP, t->v[j], r->alpha, r->beta));
+		EPI_EACH4(epi_act(MICA_FN_CLIP, t->v[j], r->e->k.alpha, r->e->k.beta));
 		break;
 	default:
-		EPI_EACH4(epi_act(r->e->act, t->v[j], r->alpha, r->beta));
+		EPI_EACH4(epi_act(r->e->act, t->v[j], r->e->k.alpha, r->e->k.beta));
 		break;
 	}
 }
@@ -99,15 +94,15 @@ VINL void epi_quad_store(const enum mica_dtype type, const struct epi_part *r, u
 	size_t step = r->s->dst_step;
 	vi codes;
 
-	EPI_EACH4(vf_mul(t->v[j], r->inv));
+	EPI_EACH4(vf_mul(t->v[j], r->e->k.inv));
 	if (!dtype_is_quad(type)) {
 #pragma GCC unroll 4
 		for (unsigned j = 0; j < 4; j++)
-			enc_codes_part(type, t->v[j], r->zero, dst + quad_at(j, nv, count, step, mica_dtype_bytes(type)),
+			enc_codes_part(type, t->v[j], r->e->k.zero, dst + quad_at(j, nv, count, step, mica_dtype_bytes(type)),
 				       quad_mask(r, j, nv, count));
 		return;
 	}
-	codes = quad_encode(type, t, r->zero);
+	codes = quad_encode(type, t, r->e->k.zero);
 	if (nv == 4 && r->left >= 64) {
 		_mm512_storeu_si512(dst, codes);
 	} else if (nv == 2 && r->left >= 32 && count > 1) {	/* stores with a mask are slow: not without need */
@@ -151,61 +146,144 @@ VINL void epi_quad(const enum mica_dtype type, const struct epi_part *r, size_t 
 #pragma GCC unroll 4
 	for (unsigned j = 0; j < 4; j++)
 		t.v[j] = vf_fma(t.v[j], scale[j % nv], bias[j % nv]);
-	if (r->res_type)
-		epi_quad_residual(r, s->res + p * s->res_step + r->i * r->res_size, nv, count, all);
+	if (r->e->k.res_type)
+		epi_quad_residual(r, s->res + p * s->res_step + r->i * r->e->k.res_size, nv, count, all);
 	epi_quad_act(r, all);
 	epi_quad_store(type, r, s->dst + p * s->dst_step + r->i * mica_dtype_bytes(type), nv, count, all);
 }
 
-/*
- * The common case, without a look at anything that does not change: whole quads, accumulators of the results' class, no
- * residual, an activation that is a clip to [lo, hi]. Returns the pixels that are done. (A NaN passes max and min.)
- */
-VINL size_t epi_fast(const enum mica_dtype type, const struct epi_part *r, const unsigned nv, const bool clips, vf low, vf high,
-		     const vf scale[4], const vf bias[4])
+VINL bool epi_may_be_fast(const unsigned type)
 {
-	const bool integer = type == MICA_I8 || type == MICA_U8;
-	const unsigned pixels = 4 / nv;
-	const size_t acc_step = r->s->acc_step, dst_step = r->s->dst_step;
-	const uint8_t *acc = (const uint8_t *)r->s->acc + r->i * 4;
-	uint8_t *dst = r->s->dst + r->i;
-	const vf inv = r->inv;
-	const int zero = r->zero;
-	size_t left = r->s->pixels / pixels;
+	return type == MICA_I8 || dtype_is_fp8(type);
+}
 
-	for (; left; left--, acc += pixels * acc_step, dst += pixels * dst_step) {
-		struct quad t;
+/* ---- The common case: whole quads of 8-bit results, accumulators of their class, no costly activation ---------------------- */
+
+/* 64 codes from x = acc * scale + bias + residual. */
+VINL vi epi_fast_codes(const enum mica_dtype type, const struct epi_fixed *k, struct quad *t)
+{
+	vi codes;
+
+	if (__builtin_expect(k->leaky, 0))
+		EPI_EACH4(_mm512_mask_mul_ps(t->v[j], vf_lt(t->v[j], vf_set(0.0f)), t->v[j], k->alpha));
+	if (dtype_is_fp8(type)) {
+		EPI_EACH4(vf_max(k->low, t->v[j]));
+		if (k->clips)
+			EPI_EACH4(vf_min(k->high, t->v[j]));
+		EPI_EACH4(vf_mul(t->v[j], k->inv));
+		return quad_encode_fp8(type, t);
+	}
+	/* Rounding is monotone, so clipping codes is clipping values; epi_is_bounded has seen to NaNs and large numbers. */
+	EPI_EACH4(vf_mul(t->v[j], k->inv));
+	codes = quad_pack_int(type, t, k->zeros);
+	return _mm512_min_epi8(_mm512_max_epi8(codes, k->low_code), k->high_code);
+}
+
+/* A pixel's nv vectors of channels, by fours. */
+VINL __mmask16 epi_all(const unsigned nv)
+{
+	return (__mmask16)((1u << 4 * nv) - 1);
+}
+
+VINL void epi_fast_residual(const enum mica_dtype type, const struct epi_fixed *k, const uint8_t *res, size_t step,
+			    const unsigned nv, __mmask16 keep, struct quad *t)
+{
+	const __mmask8 half = (__mmask8)keep;
+	struct quad v;
+
+	if (dtype_is_fp8(type)) {
 		vi codes;
 
+		if (nv == 4)
+			codes = _mm512_maskz_loadu_epi32(keep, res);
+		else if (nv == 2)
+			codes = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi32(half, res)),
+						   _mm256_maskz_loadu_epi32(half, res + step), 1);
+		else
+			codes = _mm512_inserti32x4(_mm512_inserti32x4(_mm512_inserti32x4(_mm512_castsi128_si512(
+				_mm_loadu_si128((const __m128i *)res)), _mm_loadu_si128((const __m128i *)(res + step)), 1),
+				_mm_loadu_si128((const __m128i *)(res + 2 * step)), 2),
+				_mm_loadu_si128((const __m128i *)(res + 3 * step)), 3);
+		quad_decode_fp8(&k->tables, codes, &v);
+	} else if (keep != epi_all(nv)) {
 #pragma GCC unroll 4
 		for (unsigned j = 0; j < 4; j++) {
-			vf x = vf_fma(epi_load(integer, acc + j / nv * acc_step + j % nv * 64, 0), scale[j % nv], bias[j % nv]);
+			__mmask8 m = (__mmask8)(keep >> j % nv * 4 & 15);
+			vi codes = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi32(m, res + j / nv * step + j % nv * 16));
 
-			x = vf_max(low, x);
-			t.v[j] = vf_mul(clips ? vf_min(high, x) : x, inv);
+			v.v[j] = vf_of_int(vi_sub(codes, vi_set(k->res_zero)));
 		}
-		codes = quad_encode(type, &t, zero);
-		if (nv == 4) {
-			vi_store(dst, codes);
-		} else if (nv == 2) {
-			_mm256_storeu_si256((__m256i *)dst, _mm512_castsi512_si256(codes));
-			_mm256_storeu_si256((__m256i *)(dst + dst_step), _mm512_extracti64x4_epi64(codes, 1));
-		} else {
-			_mm_storeu_si128((__m128i *)dst, _mm512_castsi512_si128(codes));
-			_mm_storeu_si128((__m128i *)(dst + dst_step), _mm512_extracti32x4_epi32(codes, 1));
-			_mm_storeu_si128((__m128i *)(dst + 2 * dst_step), _mm512_extracti32x4_epi32(codes, 2));
-			_mm_storeu_si128((__m128i *)(dst + 3 * dst_step), _mm512_extracti32x4_epi32(codes, 3));
-		}
+	} else {
+#pragma GCC unroll 4
+		for (unsigned j = 0; j < 4; j++)
+			v.v[j] = dec_codes(MICA_I8, res + j / nv * step + j % nv * 16, k->res_zero);
+	}
+	EPI_EACH4(vf_fma(v.v[j], k->res_scale, t->v[j]));
+}
+
+/* acc: nv vectors of each of 4 / nv pixels; `keep`: the fours of channels that exist, all of them with one vector. */
+VINL void epi_fast_quad(const enum mica_dtype type, const struct epi_fixed *k, const unsigned nv, const bool res,
+			__mmask16 keep, const __m512 acc[4], const vf *scale, const vf *bias, uint8_t *dst, size_t step,
+			const uint8_t *from, size_t from_step)
+{
+	const bool integer = type == MICA_I8;
+	struct quad t;
+	vi codes;
+
+#pragma GCC unroll 4
+	for (unsigned j = 0; j < 4; j++)
+		t.v[j] = vf_fma(integer ? vf_of_int(vf_bits(acc[j])) : acc[j], scale[j % nv], bias[j % nv]);
+	if (res)
+		epi_fast_residual(type, k, from, from_step, nv, keep, &t);
+	codes = epi_fast_codes(type, k, &t);
+	if (nv == 4 && keep == epi_all(4)) {
+		vi_store(dst, codes);
+	} else if (nv == 4) {
+		_mm512_mask_storeu_epi32(dst, keep, codes);
+	} else if (nv == 2 && keep == epi_all(2)) {
+		_mm256_storeu_si256((__m256i *)dst, _mm512_castsi512_si256(codes));
+		_mm256_storeu_si256((__m256i *)(dst + step), _mm512_extracti64x4_epi64(codes, 1));
+	} else if (nv == 2) {
+		_mm256_mask_storeu_epi32(dst, (__mmask8)keep, _mm512_castsi512_si256(codes));
+		_mm256_mask_storeu_epi32(dst + step, (__mmask8)keep, _mm512_extracti64x4_epi64(codes, 1));
+	} else {
+		_mm_storeu_si128((__m128i *)dst, _mm512_castsi512_si128(codes));
+		_mm_storeu_si128((__m128i *)(dst + step), _mm512_extracti32x4_epi32(codes, 1));
+		_mm_storeu_si128((__m128i *)(dst + 2 * step), _mm512_extracti32x4_epi32(codes, 2));
+		_mm_storeu_si128((__m128i *)(dst + 3 * step), _mm512_extracti32x4_epi32(codes, 3));
+	}
+}
+
+/* Returns the pixels that are done. */
+VINL size_t epi_fast(const enum mica_dtype type, const struct epi_part *r, const unsigned nv, const bool res,
+		     const vf scale[4], const vf bias[4])
+{
+	const unsigned pixels = 4 / nv;
+	const size_t acc_step = r->s->acc_step, dst_step = r->s->dst_step, res_step = r->s->res_step;
+	const uint8_t *acc = (const uint8_t *)r->s->acc + r->i * 4, *from = r->s->res + r->i;
+	uint8_t *dst = r->s->dst + r->i;
+
+	for (size_t left = r->s->pixels / pixels; left; left--) {
+		__m512 v[4];
+
+#pragma GCC unroll 4
+		for (unsigned j = 0; j < 4; j++)
+			v[j] = _mm512_loadu_ps(acc + j / nv * acc_step + j % nv * 64);
+		epi_fast_quad(type, &r->e->k, nv, res, epi_all(nv), v, scale, bias, dst, dst_step, from, res_step);
+		acc += pixels * acc_step;
+		dst += pixels * dst_step;
+		from += pixels * res_step;
 	}
 	return r->s->pixels / pixels * pixels;
 }
 
-VINL bool epi_is_fast(const enum mica_dtype type, const struct epi_part *r, const unsigned nv)
+VINL void epi_params(const struct epilogue *e, size_t channel, const unsigned nv, vf *scale, vf *bias)
 {
-	enum mica_fn act = r->e->act;
-
-	return dtype_is_quad(type) && r->e->integer == (type == MICA_I8 || type == MICA_U8) && !r->res_type &&
-	       r->left >= nv * 16 && (act == MICA_FN_COPY || act == MICA_FN_RELU || act == MICA_FN_CLIP);
+#pragma GCC unroll 4
+	for (unsigned j = 0; j < nv; j++) {	/* t * uniform is fma(t, uniform, -0) */
+		scale[j] = e->scale ? vf_load(e->scale + channel + j * 16) : vf_set(e->uniform);
+		bias[j] = e->scale ? vf_load(e->bias + channel + j * 16) : vf_set(-0.0f);
+	}
 }
 
 VINL void epi_pixels(const enum mica_dtype type, const struct epi_part *r, const unsigned nv)
@@ -213,19 +291,10 @@ VINL void epi_pixels(const enum mica_dtype type, const struct epi_part *r, const
 	vf scale[4], bias[4];
 	size_t p = 0;
 
-#pragma GCC unroll 4
-	for (unsigned j = 0; j < nv; j++) {
-		scale[j] = vf_load(r->e->scale + r->s->channel + r->i + j * 16);
-		bias[j] = vf_load(r->e->bias + r->s->channel + r->i + j * 16);
-	}
-	if (dtype_is_quad(type) && epi_is_fast(type, r, nv)) {
-		vf inf = vf_inf_set();
-
-		variant_reached(&epi_reached[type][nv][r->e->act == MICA_FN_CLIP ? EPI_V_CLIP : EPI_V_FAST]);
-		if (r->e->act == MICA_FN_CLIP)
-			p = epi_fast(type, r, nv, true, r->alpha, r->beta, scale, bias);
-		else
-			p = epi_fast(type, r, nv, false, r->e->act == MICA_FN_RELU ? vf_set(0.0f) : vf_neg(inf), inf, scale, bias);
+	epi_params(r->e, r->s->channel + r->i, nv, scale, bias);
+	if (epi_may_be_fast(type) && r->e->k.fast && r->left >= nv * 16) {
+		variant_reached(&epi_reached[type][nv][r->e->k.res_type ? EPI_V_FAST_RES : EPI_V_FAST]);
+		p = r->e->k.res_type ? epi_fast(type, r, nv, true, scale, bias) : epi_fast(type, r, nv, false, scale, bias);
 	}
 	if (p < r->s->pixels)
 		variant_reached(&epi_reached[type][nv][EPI_V_ANY]);
@@ -233,28 +302,71 @@ VINL void epi_pixels(const enum mica_dtype type, const struct epi_part *r, const
 		epi_quad(type, r, p, nv, scale, bias);
 }
 
+/* ---- Once for a packet ------------------------------------------------------------------------------------------------------ */
+
+/* The i8 code of y in all bytes. */
+VINL vi epi_code_of(vf y, int zero)
+{
+	return _mm512_broadcastb_epi8(_mm512_castsi512_si128(enc_int8(y, zero, -128, 127)));
+}
+
+/* No integer accumulator can become a NaN, or too large for the conversion to i32; and conversion is monotone. */
+static bool epi_is_bounded(const struct epilogue *e, size_t channels)
+{
+	vf res = vf_mul(vf_abs(e->k.res_scale), vf_set(512.0f));
+	__mmask16 good = 0xffff;
+
+	for (size_t i = 0; i < channels; i += 16) {
+		vf scale, bias, most;
+
+		epi_params(e, i, 1, &scale, &bias);
+		most = vf_add(vf_fma(vf_abs(scale), vf_set(0x1p31f), vf_abs(bias)), res);
+		good &= vf_lt(vf_mul(most, e->k.inv), vf_set(0x1p30f));
+	}
+	return good == 0xffff && e->dst->scale > 0 && !(e->k.leaky && !(e->alpha >= -1 && e->alpha <= 1)) &&
+	       !(e->k.clips && e->beta != e->beta);
+}
+
+static bool epi_is_fast(const struct epilogue *e, size_t channels)
+{
+	unsigned type = e->dst->dtype, res = e->k.res_type;
+	bool integer = type == MICA_I8;
+
+	return epi_may_be_fast(type) && e->integer == integer && e->act <= MICA_FN_CLIP &&
+	       (!res || (integer ? res == MICA_I8 : dtype_is_fp8(res))) && (!integer || epi_is_bounded(e, channels));
+}
+
+/* `channels`: of params, a multiple of 16. */
+static void epi_prepare(struct epilogue *e, size_t channels)
+{
+	struct epi_fixed *k = &e->k;
+
+	k->inv = vf_set(e->dst->scale);
+	k->alpha = vf_set(e->alpha);
+	k->beta = vf_set(e->beta);
+	k->zero = view_zero(e->dst);
+	k->zeros = _mm512_set1_epi16((short)k->zero);
+	k->res_scale = vf_set(0.0f);
+	if (e->res) {
+		k->res_type = e->res->dtype;
+		k->res_size = mica_dtype_size(k->res_type);
+		k->res_scale = vf_set(e->res->scale);
+		k->res_zero = view_zero(e->res);
+		quad_tables(k->res_type, &k->tables);
+	}
+	k->leaky = e->act == MICA_FN_LEAKY;
+	k->clips = e->act == MICA_FN_CLIP;
+	k->low = k->clips ? k->alpha : e->act == MICA_FN_RELU ? vf_set(0.0f) : vf_neg(vf_inf_set());
+	k->high = k->clips ? k->beta : vf_inf_set();
+	k->low_code = epi_code_of(vf_mul(k->low, k->inv), k->zero);
+	k->high_code = epi_code_of(vf_mul(k->high, k->inv), k->zero);
+	k->fast = epi_is_fast(e, channels);
+}
+
 static void epi_fused(const struct epilogue *e, const struct epi_span *s, size_t whole)
 {
-	struct epi_part r;
+	struct epi_part r = { .e = e, .s = s };
 
-	r.e = e;
-	r.s = s;
-	r.i = 0;
-	r.inv = vf_set(e->dst->scale);
-	r.alpha = vf_set(e->alpha);
-	r.beta = vf_set(e->beta);
-	r.zero = view_zero(e->dst);
-	r.res_type = MICA_NONE;
-	r.res_size = 0;
-	r.res_scale = vf_set(0.0f);
-	r.res_zero = 0;
-	if (e->res) {
-		r.res_type = e->res->dtype;
-		r.res_size = mica_dtype_size(r.res_type);
-		r.res_scale = vf_set(e->res->scale);
-		r.res_zero = view_zero(e->res);
-		quad_tables(r.res_type, &r.tables);
-	}
 	while (r.i < whole) {
 		unsigned vectors = (unsigned)((whole - r.i + 15) / 16), nv;
 

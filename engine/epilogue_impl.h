@@ -8,6 +8,22 @@
 
 #define EPI_CHUNK	256u
 
+#if VL == 16
+/* What does not change within a packet. */
+struct epi_fixed {
+	vf inv, alpha, beta, res_scale;
+	struct quad_tables tables;	/* of the residual */
+	unsigned res_type, res_size;
+	int zero, res_zero;
+
+	bool fast;			/* epi_fast_quad will do: an activation that is a clip to [low, high], or leaky */
+	bool leaky, clips;
+	vf low, high;
+	vi low_code, high_code;		/* what they become as integers, in bytes */
+	vi zeros;			/* zero, in words */
+};
+#endif
+
 struct epilogue {
 	bool integer;			/* accumulators are i32 */
 	bool dense;			/* the channels of dst and res lie side by side */
@@ -17,6 +33,9 @@ struct epilogue {
 	const struct mica_view *dst, *res;	/* res may be NULL */
 	enum mica_fn act;
 	float alpha, beta;
+#if VL == 16
+	struct epi_fixed k;
+#endif
 };
 
 /* Raw accumulators: integers and numbers as they are, a NaN as the one code. */
@@ -94,6 +113,11 @@ struct epi_span {
 #include "epilogue_avx512_impl.h"
 #else
 
+static void epi_prepare(struct epilogue *e, size_t channels)
+{
+	(void)e, (void)channels;
+}
+
 VINL size_t epi_whole(size_t n)
 {
 	return n / VL * VL;
@@ -107,7 +131,6 @@ static void epi_fused(const struct epilogue *e, const struct epi_span *s, size_t
 	const enum mica_dtype res_type = e->res ? e->res->dtype : MICA_NONE;
 	const unsigned res_size = mica_dtype_size(res_type);
 	const int zero = view_zero(e->dst), res_zero = e->res ? view_zero(e->res) : 0;
-	const float *scale = e->scale + s->channel, *bias = e->bias + s->channel;
 	const bool integer = e->integer;
 	const enum mica_fn act = e->act;
 
@@ -118,8 +141,12 @@ static void epi_fused(const struct epilogue *e, const struct epi_span *s, size_t
 			uint8_t *dst = s->dst + p * s->dst_step;
 
 			for (size_t i = 0; i < whole; i += VL) {
-				vf t = vf_fma(epi_load(integer, acc, i), vf_load(scale + i), vf_load(bias + i));
+				vf t = epi_load(integer, acc, i);
 
+				if (e->scale)
+					t = vf_fma(t, vf_load(e->scale + s->channel + i), vf_load(e->bias + s->channel + i));
+				else
+					t = vf_mul(t, vf_set(e->uniform));
 				if (res_type)
 					t = vf_fma(dec_codes(res_type, res + i * res_size, res_zero), res_scale, t);
 				t = epi_act(act, t, alpha, beta);
@@ -151,7 +178,7 @@ static void epi_stepwise(const struct epilogue *e, const struct epi_span *s, siz
 
 static void epi_run(const struct epilogue *e, const struct epi_span *s)
 {
-	size_t whole = e->scale && e->dense && epi_cheap(e->act) ? epi_whole(s->n) : 0;
+	size_t whole = e->dense && epi_cheap(e->act) ? epi_whole(s->n) : 0;
 
 	if (whole)
 		epi_fused(e, s, whole);

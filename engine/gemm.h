@@ -17,6 +17,7 @@ struct gemm {
 	size_t start_step;	/* bytes to the next pixel's; 0: all pixels start alike */
 	void *acc;		/* [p] of acc_step bytes, each [b][16], written; may be where start is */
 	size_t acc_step;
+	size_t ahead;		/* from w to bytes that will be needed later and are fetched meanwhile, as many as a block has; 0: none */
 	bool flush;		/* scalar path only: vector paths have it in MXCSR */
 };
 typedef void gemm_fn(const struct gemm *g);

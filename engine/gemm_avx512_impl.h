@@ -34,19 +34,36 @@ VINL __m512 gemm_fma(const enum mac_class cls, __m512 acc, __m512i a, __m512i w)
 {
 	if (cls == MAC_F32)
 		return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(w), acc);
-	if (cls == MAC_I8)
-		return _mm512_castsi512_ps(_mm512_dpbusd_epi32(_mm512_castps_si512(acc), a, w));
+	if (cls == MAC_I8) {	/* not the intrinsic: an accumulator that changes its type is spilled */
+		__asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(w));
+		return acc;
+	}
 	return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)w);
+}
+
+/* The same with weights in memory: where four blocks of them would be one register too many. */
+VINL __m512 gemm_fma_at(const enum mac_class cls, __m512 acc, __m512i a, const uint8_t *w)
+{
+	const struct { uint8_t byte[64]; } *at = (const void *)w;
+
+	if (cls == MAC_I8)
+		__asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "m"(*at));
+	else if (cls == MAC_FLOAT)
+		__asm__("vdpbf16ps %2, %1, %0" : "+v"(acc) : "v"(a), "m"(*at));
+	else
+		__asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(a), "m"(*at));
+	return acc;
 }
 
 /* The accumulators of one step. Pixels sit lda apart: five to a base pointer, so that addresses need no registers. */
 VINL void gemm_step(const enum mac_class cls, const unsigned p, const unsigned b, const uint8_t *const base[3], size_t lda,
 		    size_t lda3, const uint8_t *w, size_t ldw, size_t disp, __m512 acc[GEMM_MAX_P * 2])
 {
+	const unsigned held = b < 4 ? b : 3;
 	__m512i wv[GEMM_MAX_B];
 
 #pragma GCC unroll 4
-	for (unsigned j = 0; j < b; j++)
+	for (unsigned j = 0; j < held; j++)
 		wv[j] = _mm512_loadu_si512(w + j * ldw);
 #pragma GCC unroll 14
 	for (unsigned i = 0; i < p; i++) {
@@ -60,7 +77,8 @@ VINL void gemm_step(const enum mac_class cls, const unsigned p, const unsigned b
 		a = _mm512_set1_epi32(four);
 #pragma GCC unroll 4
 		for (unsigned j = 0; j < b; j++)
-			acc[i * b + j] = gemm_fma(cls, acc[i * b + j], a, wv[j]);
+			acc[i * b + j] = j < held ? gemm_fma(cls, acc[i * b + j], a, wv[j]) :
+						    gemm_fma_at(cls, acc[i * b + j], a, w + j * ldw);
 	}
 }
 
@@ -74,16 +92,14 @@ VINL float *gemm_result(const struct gemm *g, unsigned pixel, unsigned block)
 	return (float *)((uint8_t *)g->acc + pixel * g->acc_step) + block * 16;
 }
 
-VINL void gemm_body(const enum mac_class cls, const unsigned p, const unsigned b, const struct gemm *g)
+/* All of K for the pixels from `first` on. */
+VINL void gemm_sums(const enum mac_class cls, const unsigned p, const unsigned b, const struct gemm *g, const uint8_t *first,
+		    size_t ahead, __m512 acc[GEMM_MAX_P * 2])
 {
-	__m512 acc[GEMM_MAX_P * 2];
 	const uint8_t *w = g->w;
 
-#pragma GCC unroll 28
-	for (unsigned i = 0; i < p * b; i++)
-		acc[i] = gemm_start(g, i / b, i % b);
 	for (unsigned t = 0; t < g->taps; t++) {
-		const uint8_t *a = g->a + g->tap[t];
+		const uint8_t *a = first + g->tap[t];
 		const uint8_t *base[3] = { a, a + 5 * g->lda, a + 10 * g->lda };
 		size_t s = 0;
 
@@ -93,8 +109,10 @@ VINL void gemm_body(const enum mac_class cls, const unsigned p, const unsigned b
 			/* Kept in registers as they are: multiples made ahead of the loop would spill. */
 			__asm__ volatile("" : "+r"(lda), "+r"(lda3), "+r"(ldw));
 #pragma GCC unroll 4
-			for (unsigned u = 0; u < 4; u++)
+			for (unsigned u = 0; u < 4; u++) {
+				_mm_prefetch((const char *)w + ahead + u * 64, _MM_HINT_T1);
 				gemm_step(cls, p, b, base, lda, lda3, w + u * 64, ldw, u * 4, acc);
+			}
 			w += 4 * 64;
 			base[0] += 16;
 			base[1] += 16;
@@ -108,6 +126,16 @@ VINL void gemm_body(const enum mac_class cls, const unsigned p, const unsigned b
 			base[2] += 4;
 		}
 	}
+}
+
+VINL void gemm_body(const enum mac_class cls, const unsigned p, const unsigned b, const struct gemm *g)
+{
+	__m512 acc[GEMM_MAX_P * 2];
+
+#pragma GCC unroll 28
+	for (unsigned i = 0; i < p * b; i++)
+		acc[i] = gemm_start(g, i / b, i % b);
+	gemm_sums(cls, p, b, g, g->a, g->ahead, acc);
 #pragma GCC unroll 28
 	for (unsigned i = 0; i < p * b; i++)
 		_mm512_storeu_ps(gemm_result(g, i / b, i % b), acc[i]);

@@ -90,19 +90,24 @@ VINL vi quad_encode_fp8(const enum mica_dtype t, const struct quad *y)
 	return quad_order(_mm512_ternarylogic_epi32(c[0], sign, _mm512_set1_epi8((char)0x80), 0xf8));	/* c | (sign & 0x80) */
 }
 
-/* Saturating packs do the clamps; a NaN converts to the smallest integer, which is what it should give. */
+/* Whole numbers of at most 2^31 in magnitude, NaNs excepted: saturating packs do the clamps. z: zero, in words. */
+VINL vi quad_pack_int(const enum mica_dtype t, const struct quad *y, vi z)
+{
+	vi lo = _mm512_adds_epi16(_mm512_packs_epi32(vf_to_int(y->v[0]), vf_to_int(y->v[1])), z);
+	vi hi = _mm512_adds_epi16(_mm512_packs_epi32(vf_to_int(y->v[2]), vf_to_int(y->v[3])), z);
+
+	return quad_order(t == MICA_I8 ? _mm512_packs_epi16(lo, hi) : _mm512_packus_epi16(lo, hi));
+}
+
+/* A NaN converts to the smallest integer, which is what it should give. */
 VINL vi quad_encode_int(const enum mica_dtype t, const struct quad *y, int zero)
 {
-	const vi z = _mm512_set1_epi16((short)zero);
-	vi i[4];
+	struct quad q;
 
 #pragma GCC unroll 4
 	for (int j = 0; j < 4; j++)
-		i[j] = vf_to_int(_mm512_min_ps(vf_set(65536.0f), y->v[j]));
-	i[0] = _mm512_adds_epi16(_mm512_packs_epi32(i[0], i[1]), z);
-	i[2] = _mm512_adds_epi16(_mm512_packs_epi32(i[2], i[3]), z);
-	i[0] = t == MICA_I8 ? _mm512_packs_epi16(i[0], i[2]) : _mm512_packus_epi16(i[0], i[2]);
-	return quad_order(i[0]);
+		q.v[j] = _mm512_min_ps(vf_set(65536.0f), y->v[j]);
+	return quad_pack_int(t, &q, _mm512_set1_epi16((short)zero));
 }
 
 /* y = value * inv already. */

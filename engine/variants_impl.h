@@ -40,11 +40,26 @@ static void list_gemm(struct variant_list *l)
 		}
 }
 
+static void list_fused(struct variant_list *l)
+{
+#if VL == 16
+	static const char *const form[FUSED_FORMS] = { "i8", "e4m3", "e5m2" };
+
+	for (unsigned f = 0; f < FUSED_FORMS; f++)
+		for (unsigned i = 0; i < 4; i++)
+			variant_add(l, &fused_reached[f][i / 2][i % 2], "gemm to %s %s%s", form[f], i / 2 ? "7x4" : "14x2",
+				    i % 2 ? ", residual" : "");
+#else
+	(void)l;
+#endif
+}
+
 static void list_dw(struct variant_list *l)
 {
 	static const char *const name[DW_V_COUNT] = {
 		"f32", "slow", "pairs 3x3", "pairs 3x3, one by one", "pairs 3x3/2", "pairs 3x3/2, one by one", "pairs 5x5",
 		"pairs 5x5, one by one", "pairs 5x5/2", "pairs 5x5/2, one by one", "pairs", "fours 3x3", "fours 5x5", "fours",
+		"rows of fours 3x3, two", "rows of fours 3x3", "rows of fours 3x3/2",
 	};
 
 	for (unsigned i = 0; i < (VL == 16 ? DW_V_COUNT : DW_V_F32 + 1); i++)
@@ -55,11 +70,11 @@ static void list_dw(struct variant_list *l)
 static void list_epilogue(struct variant_list *l)
 {
 #if VL == 16
-	static const char *const name[EPI_V_COUNT] = { "any", "fast", "clip" };
+	static const char *const name[EPI_V_COUNT] = { "any", "fast", "fast, residual" };
 
 	for (unsigned t = MICA_F32; t <= MICA_I32; t++)
 		for (unsigned nv = 1; nv <= 4 && mica_dtype_size(t); nv *= 2)
-			for (unsigned v = 0; v < (dtype_is_quad(t) ? EPI_V_COUNT : EPI_V_FAST); v++)
+			for (unsigned v = 0; v < (epi_may_be_fast(t) ? EPI_V_COUNT : EPI_V_FAST); v++)
 				variant_add(l, &epi_reached[t][nv][v], "epilogue %s x%u %s", mica_dtype_name(t), nv, name[v]);
 #else
 	(void)l;
@@ -72,6 +87,7 @@ static unsigned list_variants(struct mica_variant *out, unsigned max)
 	struct variant_list l = { .out = out, .max = max };
 
 	list_gemm(&l);
+	list_fused(&l);
 	list_dw(&l);
 	list_epilogue(&l);
 	return l.n;

@@ -18,6 +18,7 @@ struct poolop {
 	unsigned slots;
 	size_t rows_bytes;		/* 0: without decoded rows */
 	uint32_t pitch;
+	bool codes;			/* the largest code is the largest value: nothing is decoded before it is found */
 };
 
 /* Taps i of 0..k-1 for which from + i * dil lies in 0..size-1. */
@@ -108,6 +109,88 @@ static void pool_out_row(const struct poolop *o, struct rows *r, uint32_t oh, fl
 	}
 }
 
+#if VL == 16
+/* Whether every window holds something of the image. */
+static bool pool_is_full(const struct mica_pkt_pool *p)
+{
+	uint32_t lo, hi;
+	bool full = true;
+
+	for (uint32_t i = 0; i < p->out_h && full; i++) {
+		tap_range((int64_t)i * p->stride_h - p->pad_top, p->kh, p->dil_h, p->in_h, &lo, &hi);
+		full = lo < hi;
+	}
+	for (uint32_t i = 0; i < p->out_w && full; i++) {
+		tap_range((int64_t)i * p->stride_w - p->pad_left, p->kw, p->dil_w, p->in_w, &lo, &hi);
+		full = lo < hi;
+	}
+	return full;
+}
+
+static bool pool_takes_codes(const struct mica_pkt_pool *p)
+{
+	return p->op == MICA_POOL_MAX && p->src.dtype == MICA_I8 && p->dst.dtype == MICA_I8 && p->src.stride[3] == 1 &&
+	       p->dst.stride[3] == 1 && p->src.scale > 0 && p->src.scale < __builtin_inff() &&
+	       pool_is_full(p);
+}
+
+/* The largest of a window's 64 channels, to a code of dst. */
+static vi pool_codes(const struct mica_pkt_pool *p, const uint8_t *at, uint32_t rows, uint32_t columns, __mmask64 m)
+{
+	const vf scale = vf_set(p->src.scale), inv = vf_set(p->dst.scale);
+	vi most = _mm512_set1_epi8(INT8_MIN);
+	struct quad q;
+
+	for (uint32_t i = 0; i < rows; i++, at += (uint64_t)p->dil_h * p->src.stride[1])
+		for (uint32_t j = 0; j < columns; j++)
+			most = _mm512_max_epi8(most, _mm512_maskz_loadu_epi8(m, at + (uint64_t)j * p->dil_w * p->src.stride[2]));
+	q.v[0] = vf_of_int(_mm512_cvtepi8_epi32(_mm512_castsi512_si128(most)));
+	q.v[1] = vf_of_int(_mm512_cvtepi8_epi32(_mm512_extracti32x4_epi32(most, 1)));
+	q.v[2] = vf_of_int(_mm512_cvtepi8_epi32(_mm512_extracti32x4_epi32(most, 2)));
+	q.v[3] = vf_of_int(_mm512_cvtepi8_epi32(_mm512_extracti32x4_epi32(most, 3)));
+	for (int k = 0; k < 4; k++)
+		q.v[k] = vf_mul(vf_mul(vf_sub(q.v[k], vf_set((float)p->src.zero)), scale), inv);
+	return quad_encode(MICA_I8, &q, p->dst.zero);
+}
+
+static void pool_out_row_codes(const struct poolop *o, const uint8_t *image, uint32_t oh, uint8_t *dst)
+{
+	const struct mica_pkt_pool *p = o->p;
+	int64_t y0 = (int64_t)oh * p->stride_h - p->pad_top;
+	uint32_t ylo, yhi, xlo, xhi;
+
+	tap_range(y0, p->kh, p->dil_h, p->in_h, &ylo, &yhi);
+	image += (uint64_t)(y0 + (int64_t)ylo * p->dil_h) * p->src.stride[1];
+	for (uint32_t ow = 0; ow < p->out_w; ow++, dst += p->dst.stride[2]) {
+		int64_t x0 = (int64_t)ow * p->stride_w - p->pad_left;
+		const uint8_t *at;
+
+		tap_range(x0, p->kw, p->dil_w, p->in_w, &xlo, &xhi);
+		at = image + (uint64_t)(x0 + (int64_t)xlo * p->dil_w) * p->src.stride[2];
+		for (uint32_t c = 0; c < p->c; c += 64) {
+			__mmask64 m = mask_bytes(p->c - c);
+			vi codes = pool_codes(p, at + c, yhi - ylo, xhi - xlo, m);
+
+			if (m == ~0ull)
+				vi_store(dst + c, codes);
+			else
+				_mm512_mask_storeu_epi8(dst + c, m, codes);
+		}
+	}
+}
+#else
+static bool pool_takes_codes(const struct mica_pkt_pool *p)
+{
+	(void)p;
+	return false;
+}
+
+static void pool_out_row_codes(const struct poolop *o, const uint8_t *image, uint32_t oh, uint8_t *dst)
+{
+	(void)o, (void)image, (void)oh, (void)dst;
+}
+#endif
+
 /* The same without decoded rows, for shapes whose rows are too long to keep. */
 static void pool_out_row_slow(const struct poolop *o, const uint8_t *image, uint32_t oh, uint8_t *dst)
 {
@@ -154,7 +237,7 @@ static void pool_item(void *ctx, uint32_t item, unsigned thread)
 			  .pitch = o->pitch, .slots = o->slots };
 	uint64_t image = UINT64_MAX;
 
-	if (o->rows_bytes)
+	if (o->rows_bytes && !o->codes)
 		rows_init(&r, scratch);
 	for (uint64_t i = first; i < last && i < o->rows; i++) {
 		uint64_t n = i / p->out_h, oh = i % p->out_h;
@@ -163,6 +246,10 @@ static void pool_item(void *ctx, uint32_t item, unsigned thread)
 
 		if (exec_stopped(o->x))
 			return;
+		if (o->codes) {
+			pool_out_row_codes(o, src, (uint32_t)oh, dst);
+			continue;
+		}
 		if (!o->rows_bytes) {
 			pool_out_row_slow(o, src, (uint32_t)oh, dst);
 			continue;
@@ -177,7 +264,8 @@ static void pool_item(void *ctx, uint32_t item, unsigned thread)
 static int exec_pool(struct exec *x, const union mica_pkt *pkt)
 {
 	const struct mica_pkt_pool *p = &pkt->pool;
-	struct poolop o = { .x = x, .p = p, .rows = (uint64_t)p->n * p->out_h, .pitch = pad16(p->c) };
+	struct poolop o = { .x = x, .p = p, .rows = (uint64_t)p->n * p->out_h, .pitch = pad16(p->c),
+			    .codes = pool_takes_codes(p) };
 	uint64_t span = (uint64_t)((p->kh < POOL_ROWS ? p->kh : POOL_ROWS) - 1) * p->dil_h + 1;
 	uint64_t acc = (uint64_t)p->out_w * o.pitch * sizeof(float);
 
@@ -185,7 +273,7 @@ static int exec_pool(struct exec *x, const union mica_pkt *pkt)
 	o.slots = span <= p->in_h ? (unsigned)span : p->in_h;
 	o.rows_bytes = acc > ROWS_MAX_BYTES ? 0 : round_up(rows_bytes(p->c, p->in_w, o.slots), 64);
 	o.strip = strip_rows(o.rows, pool_threads(x->e->pool), (uint64_t)p->out_w * p->c * p->kh * p->kw);
-	if (o.rows_bytes && !pool_reserve(x->e->pool, o.rows_bytes + acc))
+	if (o.rows_bytes && !o.codes && !pool_reserve(x->e->pool, o.rows_bytes + acc))
 		return MICA_FAULT_BUS;
 	pool_run(x->e->pool, pool_item, &o, (uint32_t)div_up(o.rows, o.strip));
 	return 0;

@@ -145,11 +145,16 @@ static uint64_t consts(struct world *w, uint32_t *off, int type, size_t n)
 
 static uint64_t params(struct world *w, uint32_t *off, size_t channels)
 {
+	bool calm = chance(50);
 	uint64_t a = consts(w, off, MICA_F32, 2 * channels);
 	uint64_t b = a == MICA_ADDR_NONE ? a : MICA_ADDR(0, *off);
 
 	if (b == MICA_ADDR_NONE || *off + 4 * channels > DRAM)
 		return MICA_ADDR_NONE;
+	for (size_t i = 0; calm && i < 2 * channels; i++) {	/* as in models: results of ordinary magnitude */
+		float f = (i < channels ? 0x1p-11f : 1.0f) * unit();
+		memcpy(w->seg[0] + MICA_ADDR_OFF(a) + 4 * i, &f, 4);
+	}
 	for (size_t i = 0; i < channels; i++) {
 		int32_t v = (int32_t)rnd() >> between(12, 31);
 		memcpy(w->seg[0] + *off + 4 * i, &v, 4);
@@ -204,6 +209,12 @@ static bool draw_conv(union mica_pkt *p, struct world *w, uint32_t *off)
 		c->in_c = c->groups * (chance(50) ? between(1, 40) : 4 * between(1, 24));
 		c->out_c = c->groups * (chance(60) ? between(1, 40) : 16 * between(1, 5));
 	}
+	if (!dw && chance(15)) {	/* whole tiles of whole blocks */
+		c->groups = 1;
+		c->in_c = 4 * between(1, 24);
+		c->out_w = 7 * between(1, 2);
+		c->out_c = 16 * between(2, 5);
+	}
 	c->wdtype = wt;
 	uint32_t di[4] = { c->n, c->in_h, c->in_w, c->in_c }, dd[4] = { c->n, c->out_h, c->out_w, c->out_c };
 	size_t kk = (size_t)c->kh * c->kw * (dw ? 1 : c->in_c / c->groups), v = wt == MICA_F32 ? 1 : wt == MICA_I8 ? 4 : 2;
@@ -215,7 +226,7 @@ static bool draw_conv(union mica_pkt *p, struct world *w, uint32_t *off)
 		return false;
 	if (!make_view(&c->src, w, st, di, false, true) || !make_view(&c->dst, w, chance(60) ? st : any_type(), dd, true, true))
 		return false;
-	if (chance(30) && !make_view(&c->res, w, any_type(), dd, false, true))
+	if (chance(30) && !make_view(&c->res, w, chance(50) ? st : any_type(), dd, false, true))
 		return false;
 	draw_act(&c->act, &c->alpha, &c->beta);
 	if (chance(15)) {
