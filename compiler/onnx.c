@@ -112,7 +112,7 @@ static int import_initializers(struct import *c)
 	char where[256];
 
 	for (size_t i = 0; i < c->p->n_initializer; i++) {
-		const Onnx__TensorProto *t = c->p->initializer[i];
+		Onnx__TensorProto *t = c->p->initializer[i];
 		const char *name = t->name ? t->name : "";
 		struct ir_value *given = ir_value_find(c->g, name);
 
@@ -127,6 +127,8 @@ static int import_initializers(struct import *c)
 					    *name ? "is defined twice" : "has no name");
 		if (!onnx_tensor(c->g, t, name, where))
 			return -(int)c->g->err->code;
+		free(t->raw_data.data);		/* the file's copy of all weights would stay until canonicalize */
+		t->raw_data = (ProtobufCBinaryData){ 0 };
 	}
 	for (unsigned i = 0; i < c->g->values; i++)
 		c->g->value[i]->scratch = NULL;
