@@ -84,7 +84,8 @@ static int ask(const struct sensitivity_metric *m, double *loss, struct mica_err
 	FILE *f;
 	int status;
 
-	if (asprintf(&line, "%s '%s'", m->command, m->dir) < 0)
+	/* Ctrl-C reaches the whole group, and a candidate that has begun is finished. */
+	if (asprintf(&line, "trap '' INT; %s '%s'", m->command, m->dir) < 0)
 		return mica_err_set(err, MICA_ERR_MEMORY, "out of memory");
 	f = popen(line, "r");
 	free(line);
