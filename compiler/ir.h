@@ -137,7 +137,7 @@ struct ir_graph {
 	struct ir_scale_rules rules;
 	bool quantized;			/* formats are fixed: set by `quantize` */
 	unsigned refused;		/* repairs that did harm (enum mica_repair): not done */
-	uint32_t equalized;		/* by `equalize`: a checksum of the factors, 0: none */
+	uint32_t equalized;		/* by `equalize`: a checksum of cle's factors and center's constants, 0: none */
 	struct quality *quality;	/* repairs: the outputs that the f32 model gives (quality.c) */
 	struct ir_graph *reference;	/* repairs: the f32 graph as calibrated; values go by the same ids */
 	bool qdq;			/* the model came with QuantizeLinear/DequantizeLinear: taken as it is */

@@ -88,8 +88,8 @@ static int read_table(struct calibration *c)
 				 "give the same --repair and "
 				 "--calib as mica calibrate had, or make it anew",
 				 path,
-				 c->table.equalized ? "channels equalized in another way"
-						    : "no channels equalized");
+				 c->table.equalized ? "channels equalized or values centered in another way"
+						    : "no channels equalized or values centered");
 	for (unsigned i = 0; !r && i < c->g->values; i++) {
 		struct ir_value *v = c->g->value[i];
 		struct calib_entry *e = concerns(v) ? calib_table_find(&c->table, v->name) : NULL;

@@ -311,6 +311,7 @@ int center_values(struct ir_graph *g, const struct mica_compile_options *o)
 		if (!choose(&c, s))
 			continue;
 		take_off(g, s);
+		repair_mark(g, s->shift, s->n);
 		for (unsigned k = 0; k < s->v->uses; k++)
 			if (!k || s->v->use[k] != s->v->use[k - 1])
 				give_back(g, s->v->use[k], s);

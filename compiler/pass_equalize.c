@@ -337,18 +337,17 @@ static unsigned absorb(struct ir_graph *g, struct link *l)
 	return moved;
 }
 
-static uint32_t checksum(const struct equalize *e)
+void repair_mark(struct ir_graph *g, const float *x, int64_t n)
 {
-	uint32_t h = 2166136261u;
+	uint32_t h = g->equalized ? g->equalized : 2166136261u;
 
-	for (unsigned k = 0; k < e->links; k++)
-		for (int64_t c = 0; c < e->link[k].n; c++) {
-			uint32_t bits;
+	for (int64_t i = 0; i < n; i++) {
+		uint32_t bits;
 
-			memcpy(&bits, &e->link[k].total[c], 4);
-			h = (h ^ bits) * 16777619u;
-		}
-	return h ? h : 1;
+		memcpy(&bits, &x[i], 4);
+		h = (h ^ bits) * 16777619u;
+	}
+	g->equalized = h ? h : 1;
 }
 
 static void free_links(struct equalize *e)
@@ -373,7 +372,8 @@ static int equalize(struct ir_graph *g, const struct mica_compile_options *o)
 		equalize_all(&e);
 		for (unsigned k = 0; k < e.links; k++)
 			moved += absorb(g, &e.link[k]);
-		g->equalized = checksum(&e);
+		for (unsigned k = 0; k < e.links; k++)
+			repair_mark(g, e.link[k].total, e.link[k].n);
 	}
 	if (!r && !o->quiet)
 		fprintf(stderr,

@@ -15,6 +15,9 @@ struct ir_graph *repair_keep(const struct ir_graph *g);
  * quantized yet, is to be quantized with for that; -1: it is quantized. 0 or -code. */
 int repair_settle(struct ir_graph *g, const struct mica_compile_options *o, struct ir_graph *old, const char *what, int repair);
 
+/* pass_equalize.c: what changed the values' ranges goes into g->equalized, by which tables know their graph. */
+void repair_mark(struct ir_graph *g, const float *x, int64_t n);
+
 /* pass_center.c: values between convolutions are moved to where the format rounds them least. */
 int center_values(struct ir_graph *g, const struct mica_compile_options *o);
 float center_choice(float lo, float hi, unsigned k);	/* candidate k of the constants for values in [lo, hi] */

@@ -182,6 +182,9 @@ static int parse(int argc, char **argv, struct args *a)
 		return cli_fail(MICA_ERR_USAGE, "--calib=DIR_OR_FILES is needed: losses are measured on samples");
 	if (!a->s.limited && a->s.target <= 0)
 		a->s.target = 0.99;
+	if (a->c.o.repair & MICA_REPAIR_CENTER)
+		cli_note("WARNING: the repair center takes no part in the search; compile with --repair=center takes the qtable, not the table of ranges");
+	a->c.o.repair &= ~(unsigned)MICA_REPAIR_CENTER;
 	return name_files(a);
 }
 

@@ -450,6 +450,7 @@ static void centering_keeps_the_function(void **state)
 	for (struct ir_op *op = f->g->first; op; op = op->next)
 		op->format = -1;
 	assert_int_equal(center_values(f->g, &f->o), 0);
+	assert_int_not_equal(f->g->equalized, 0);	/* a calibration table of it fits no other graph */
 	assert_true(conv_of(f->g, 0)->a.alpha == 0 && conv_of(f->g, 0)->a.beta == 6);
 	assert_int_equal(conv_of(f->g, 1)->a.act, MICA_ACT_CLIP);
 	assert_true(conv_of(f->g, 1)->a.alpha < 0);
