@@ -266,6 +266,8 @@ static int infer_pad(struct ir_graph *g, struct ir_op *op, const struct onnx_def
 	return onnx_out(g, op, 0, x->dtype, x->rank, dim);
 }
 
+#define MOST_ROUNDS 1024
+
 /* The axis goes round and round: `lo` elements in front, `hi` behind. */
 static struct ir_value *wrap(struct build *b, struct ir_value *x, unsigned axis, int64_t lo, int64_t hi)
 {
@@ -312,6 +314,9 @@ static int pad_border(struct build *b, struct ir_op *op, struct ir_value **x,
 		int64_t room = mode == 'r' ? (*x)->dim[a] - 1 : INT64_MAX;
 
 		if (mode == 'w') {
+			if ((*x)->dim[a] < 1 || (p->lo[a] + p->hi[a]) / MOST_ROUNDS > (*x)->dim[a])
+				return onnx_fail(b->g, op, MICA_ERR_UNSUPPORTED, "padding wraps axis %u around more than %d times; pad by less", a,
+						 MOST_ROUNDS);
 			*x = wrap(b, *x, a, p->lo[a], p->hi[a]);
 			continue;
 		}
