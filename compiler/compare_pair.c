@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include "compare_run.h"
+#include "quantize.h"
 
 static bool is_copy(const struct ir_op *op)
 {
@@ -24,17 +25,7 @@ static int find_source(const struct compare *c, const struct ir_op *op)
 /* Its rows would repeat those of its operands. */
 static bool only_moves(const struct ir_op *op)
 {
-	switch (op->kind) {
-	case IR_CONCAT:
-	case IR_SLICE:
-	case IR_TRANSPOSE:
-	case IR_RESHAPE:
-	case IR_PAD:
-	case IR_EXPAND:
-		return true;
-	default:
-		return false;
-	}
+	return moves_codes(op) && op->kind != IR_POOL && op->kind != IR_RESIZE;
 }
 
 /* An output that is a layer's value in the model's order of axes: the layer's row stands for it. */

@@ -9,56 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "compile_fixture.h"
 #include "calibrate.h"
 #include "onnx_builder.h"
-
-struct fixture {
-	char path[64], table[64];
-	struct mica_compile_options o;
-	struct mica_err err;
-	struct ir_graph *g;
-};
-
-static void temporary(char *path)
-{
-	int fd;
-
-	strcpy(path, "/tmp/mica-calib-XXXXXX");
-	fd = mkstemp(path);
-	assert_true(fd >= 0);
-	close(fd);
-}
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	temporary(f->path);
-	temporary(f->table);
-	mica_compile_defaults(&f->o);
-	f->o.quiet = true;
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	ir_graph_free(f->g);
-	unlink(f->path);
-	unlink(f->table);
-	free(f);
-	return 0;
-}
-
-static uint32_t seed = 1;
-
-static float noise(void)
-{
-	seed = seed * 1664525u + 1013904223u;
-	return (float)(seed >> 8) / (1 << 23) - 1;
-}
 
 /* ---- thresholds ---- */
 
@@ -69,7 +22,7 @@ static void make_stats(struct calib_stats *s, float *x, size_t n)
 
 	*s = (struct calib_stats){ .count = n };
 	for (size_t i = 0; i < n; i++) {
-		float a = noise(), b = noise();
+		float a = compile_noise(), b = compile_noise();
 
 		x[i] = a * a * a * 3 + (i % 997 ? 0 : b * 20);
 		s->min = x[i] < s->min ? x[i] : s->min;
@@ -233,13 +186,13 @@ static void two_convs(const float *gain, int clip)
 	float w[3 * 2 * 9], b[3], v[4 * 3 * 9];
 	Onnx__NodeProto *n;
 
-	seed = 4711;
+	compile_seed(4711);
 	for (int i = 0; i < 3 * 2 * 9; i++)
-		w[i] = noise() * gain[i / 18];
+		w[i] = compile_noise() * gain[i / 18];
 	for (int i = 0; i < 3; i++)
-		b[i] = noise() * gain[i];
+		b[i] = compile_noise() * gain[i];
 	for (int i = 0; i < 4 * 3 * 9; i++)
-		v[i] = noise() / gain[i / 9 % 3];
+		v[i] = compile_noise() / gain[i / 9 % 3];
 	ob_begin(13);
 	ob_input("x", ONNX_F32, 4, map);
 	ob_floats("w", 4, (int64_t[]){ 3, 2, 3, 3 }, w);
@@ -261,7 +214,7 @@ static void two_convs(const float *gain, int clip)
 	ob_output("y");
 }
 
-static struct ir_graph *passes(struct fixture *f, const char *until)
+static struct ir_graph *passes(struct compile_fixture *f, const char *until)
 {
 	ir_graph_free(f->g);
 	f->err.code = MICA_ERR_NONE;
@@ -273,7 +226,7 @@ static const float even[3] = { 1, 1, 1 }, uneven[3] = { 0.02f, 1, 40 };
 
 static void threads_change_nothing(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	static const unsigned threads[] = { 1, 2, 3, 7 };
 	float first[64] = { 0 };
 
@@ -298,7 +251,7 @@ static void threads_change_nothing(void **state)
 
 static void the_error_is_that_of_the_first_bad_sample(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	unsigned bad = 5;
 
 	two_convs(even, 0);
@@ -324,7 +277,7 @@ static void write_text(const char *path, const char *text, size_t n)
 
 static void a_table_gives_what_the_samples_gave(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	char *with, *from_table;
 
 	two_convs(even, 0);
@@ -348,7 +301,7 @@ static void a_table_gives_what_the_samples_gave(void **state)
 
 static void tables_may_be_edited(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	static const char text[] = "\n  # my own remark\r\n"
 				   "a max 2.5 0 3 \r\n"
 				   "# mica calibration table 1\n"
@@ -376,7 +329,7 @@ static void tables_may_be_edited(void **state)
 
 static void mistakes_in_tables_are_named(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	static const struct {
 		const char *text;
 		size_t n;
@@ -412,7 +365,7 @@ static void mistakes_in_tables_are_named(void **state)
 
 static void auto_without_samples_is_refused(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	static const char text[] = "x max 1 -1 1\na kl auto 0 1\n";
 
 	two_convs(even, 0);
@@ -485,7 +438,7 @@ static void run_graph(struct ir_graph *g, unsigned sample, float *y)
 }
 
 /* The outputs before and after: the same function. */
-static void same_function(struct fixture *f, unsigned repair)
+static void same_function(struct compile_fixture *f, unsigned repair)
 {
 	static float before[4 * 256], after[4 * 256];
 	double diff = 0, size = 0;
@@ -508,7 +461,7 @@ static void same_function(struct fixture *f, unsigned repair)
 /* Both ranges of a channel become the geometric mean of what they were: s = sqrt(r1 / r2). */
 static void equalized_ranges_are_geometric_means(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	float want[3];
 
 	two_convs(uneven, 0);
@@ -530,7 +483,7 @@ static void equalized_ranges_are_geometric_means(void **state)
 /* With a clip: exact on the samples, and channels that reach it stay as they are. */
 static void equalization_respects_a_clip(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	float before;
 
 	two_convs(uneven, 1);
@@ -550,7 +503,7 @@ static void equalization_respects_a_clip(void **state)
 
 static void a_channel_of_zeroes_survives(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	static const float dead[3] = { 0, 1, 40 };
 
 	two_convs(dead, 0);
@@ -573,7 +526,7 @@ static void a_channel_of_zeroes_survives(void **state)
 /* Per-channel ranges over five orders of magnitude: a shared activation scale loses the small ones, equalized it does not. */
 static void equalization_rescues_int8(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	static float want[4 * 256], got[4 * 256];
 	double error[2] = { 0 }, power = 0;
 
@@ -601,7 +554,7 @@ static void equalization_rescues_int8(void **state)
 
 static void zero_points_use_the_whole_range(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	const struct ir_value *a;
 
 	two_convs(even, 0);
@@ -621,7 +574,7 @@ static void zero_points_use_the_whole_range(void **state)
 
 static void scales_may_be_powers_of_two(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	int exponent;
 
 	two_convs(even, 0);
@@ -641,7 +594,7 @@ static void scales_may_be_powers_of_two(void **state)
 
 static void one_weight_scale_per_tensor(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 
 	two_convs(uneven, 0);
 	ob_write(f->path);
@@ -654,7 +607,7 @@ static void one_weight_scale_per_tensor(void **state)
 			assert_true(op->in[1]->ch_scale[c] == op->in[1]->ch_scale[0]);
 }
 
-#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define T(fn) cmocka_unit_test_setup_teardown(fn, compile_setup, compile_teardown)
 
 int main(void)
 {

@@ -9,39 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "compile_fixture.h"
 #include "onnx_builder.h"
-
-struct fixture {
-	char path[64];
-	struct mica_compile_options o;
-	struct mica_err err;
-	struct ir_graph *g;
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-	int fd;
-
-	strcpy(f->path, "/tmp/mica-quant-XXXXXX");
-	fd = mkstemp(f->path);
-	assert_true(fd >= 0);
-	close(fd);
-	mica_compile_defaults(&f->o);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	if (f->g)
-		ir_graph_free(f->g);
-	unlink(f->path);
-	free(f);
-	return 0;
-}
 
 /* Values evenly in -1..1 with one outlier of 8 in the first sample. */
 static int samples(void *opaque, unsigned sample, const char *input, float *dst, size_t n,
@@ -57,7 +26,7 @@ static int samples(void *opaque, unsigned sample, const char *input, float *dst,
 	return 0;
 }
 
-static void compile(struct fixture *f, enum mica_dtype format, enum mica_method method)
+static void compile(struct compile_fixture *f, enum mica_dtype format, enum mica_method method)
 {
 	ob_write(f->path);
 	f->o.format = format;
@@ -92,7 +61,7 @@ static const struct ir_op *find_kind(const struct ir_graph *g, enum ir_kind kind
 	return NULL;
 }
 
-static float activation_range(struct fixture *f, enum mica_method method)
+static float activation_range(struct compile_fixture *f, enum mica_method method)
 {
 	float range;
 
@@ -106,7 +75,7 @@ static float activation_range(struct fixture *f, enum mica_method method)
 
 static void methods_clip_what_they_should(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	float max = activation_range(f, MICA_METHOD_MAX), kl = activation_range(f, MICA_METHOD_KL);
 	float percentile = activation_range(f, MICA_METHOD_PERCENTILE),
 	      mse = activation_range(f, MICA_METHOD_MSE);
@@ -119,7 +88,7 @@ static void methods_clip_what_they_should(void **state)
 
 static void weights_are_scaled_by_channel(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	float w[6] = { 1, -4, 0, 0, 448, 3 };
 	const struct ir_value *q;
 
@@ -138,7 +107,7 @@ static void weights_are_scaled_by_channel(void **state)
 
 static void concatenated_values_share_a_scale(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	float w[4] = { 1, 0, 0, 1 }, v[4] = { 3, 0, 0, 3 }, k[8] = { 1, 1, 1, 1, 1, 1, 1, 1 };
 	const struct ir_op *cat;
 	Onnx__NodeProto *n;
@@ -163,7 +132,7 @@ static void concatenated_values_share_a_scale(void **state)
 
 static void chains_of_functions_become_one_table(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	float w[4] = { 1, 0, 0, 1 }, half = 0.5f;
 	const struct ir_op *lut;
 	const struct ir_value *x, *t;
@@ -198,7 +167,7 @@ static void chains_of_functions_become_one_table(void **state)
 
 static void outputs_are_f32_and_fp8_inputs_bf16(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 
 	outlier_model();
 	compile(f, MICA_E4M3, MICA_METHOD_MAX);
@@ -209,7 +178,7 @@ static void outputs_are_f32_and_fp8_inputs_bf16(void **state)
 
 static void long_int8_sums_go_to_bf16(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	static float w[140000];
 
 	/* k is also above what one dimension of a command holds */
@@ -234,7 +203,7 @@ static int broken_samples(void *opaque, unsigned sample, const char *input, floa
 
 static void calibration_errors_come_through(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 
 	outlier_model();
 	ob_write(f->path);
@@ -244,7 +213,7 @@ static void calibration_errors_come_through(void **state)
 	assert_string_equal(f->err.text, "sample 0 of x is unreadable");
 }
 
-#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define T(fn) cmocka_unit_test_setup_teardown(fn, compile_setup, compile_teardown)
 
 int main(void)
 {

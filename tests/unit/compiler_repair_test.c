@@ -9,51 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "compile_fixture.h"
 #include "adaround.h"
 #include "backend.h"
 #include "grid.h"
 #include "onnx_builder.h"
 #include "repair.h"
-
-struct fixture {
-	char path[64];
-	struct mica_compile_options o;
-	struct mica_err err;
-	struct ir_graph *g;
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-	int fd;
-
-	strcpy(f->path, "/tmp/mica-repair-XXXXXX");
-	fd = mkstemp(f->path);
-	assert_true(fd >= 0);
-	close(fd);
-	mica_compile_defaults(&f->o);
-	f->o.quiet = true;
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	ir_graph_free(f->g);
-	unlink(f->path);
-	free(f);
-	return 0;
-}
-
-static uint32_t seed = 1;
-
-static float noise(void)
-{
-	seed = seed * 1664525u + 1013904223u;
-	return (float)(seed >> 8) / (1 << 23) - 1;
-}
 
 /* ---- the formats' numbers ---- */
 
@@ -66,7 +27,7 @@ static void grids_are_those_of_the_engine(void **state)
 	(void)state;
 
 	for (size_t i = 0; i < n; i++)
-		x[i] = ldexpf(noise(), (int)(noise() * 24));
+		x[i] = ldexpf(compile_noise(), (int)(compile_noise() * 24));
 	for (unsigned t = 0; t < 4; t++) {
 		mica_quantize(type[t], x, code, n, 1, 0);
 		mica_dequantize(type[t], code, back, n, 1, 0);
@@ -93,15 +54,15 @@ struct small {
 static void make_small(struct small *s)
 {
 	for (int r = 0; r < ROWS; r++) {
-		float common = noise();
+		float common = compile_noise();
 
 		s->weight[r] = r % 3 ? 1 : 0.1f;
 		s->t[r] = 0;
 		for (int i = 0; i < K; i++)
-			s->x[i][r] = fabsf(common + 0.3f * noise()); /* as behind a ReLU: correlated */
+			s->x[i][r] = fabsf(common + 0.3f * compile_noise()); /* as behind a ReLU: correlated */
 	}
 	for (int i = 0; i < K; i++) {
-		s->exact[i] = 4 * noise();
+		s->exact[i] = 4 * compile_noise();
 		s->below[i] = floorf(s->exact[i]);
 		s->above[i] = ceilf(s->exact[i]);
 		for (int r = 0; r < ROWS; r++)
@@ -211,15 +172,15 @@ static void three_convs(void)
 	float w[8 * 3 * 9], d[8 * 9], v[4 * 8], b[8], zero = 0, six = 6;
 	Onnx__NodeProto *n;
 
-	seed = 4711;
+	compile_seed(4711);
 	for (int i = 0; i < 8 * 3 * 9; i++)
-		w[i] = noise();
+		w[i] = compile_noise();
 	for (int i = 0; i < 8 * 9; i++)
-		d[i] = noise();
+		d[i] = compile_noise();
 	for (int i = 0; i < 4 * 8; i++)
-		v[i] = noise();
+		v[i] = compile_noise();
 	for (int i = 0; i < 8; i++)
-		b[i] = noise();
+		b[i] = compile_noise();
 	ob_begin(13);
 	ob_input("x", ONNX_F32, 4, map);
 	ob_floats("w", 4, (int64_t[]){ 8, 3, 3, 3 }, w);
@@ -239,7 +200,7 @@ static void three_convs(void)
 	ob_output("y");
 }
 
-static struct ir_graph *passes(struct fixture *f)
+static struct ir_graph *passes(struct compile_fixture *f)
 {
 	ir_graph_free(f->g);
 	f->err.code = MICA_ERR_NONE;
@@ -295,7 +256,7 @@ static double squared(float (*a)[OUT], float (*b)[OUT])
 
 static float f32_out[SAMPLES][OUT], plain[SAMPLES][OUT], repaired[SAMPLES][OUT];
 
-static void prepare(struct fixture *f)
+static void prepare(struct compile_fixture *f)
 {
 	three_convs();
 	ob_write(f->path);
@@ -308,7 +269,7 @@ static const enum mica_dtype formats[] = { MICA_I8, MICA_E4M3, MICA_E5M2 };
 
 static void adaptive_rounding_lowers_the_error_in_every_format(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 
 	prepare(f);
 	for (unsigned i = 0; i < 3; i++) {
@@ -324,7 +285,7 @@ static void adaptive_rounding_lowers_the_error_in_every_format(void **state)
 
 static void repairs_do_not_depend_on_threads(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	char *first = NULL;
 
 	prepare(f);
@@ -346,7 +307,7 @@ static void repairs_do_not_depend_on_threads(void **state)
 /* Over the samples every channel's mean is what it was in f32; all positions are looked at in a model as small as this. */
 static void corrected_biases_make_the_means_right(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 
 	prepare(f);
 	for (unsigned i = 0; i < 3; i++) {
@@ -376,7 +337,7 @@ static void corrected_biases_make_the_means_right(void **state)
 
 static void depthwise_layers_may_be_bf16(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 
 	prepare(f);
 	f->o.format = MICA_E4M3;
@@ -389,7 +350,7 @@ static void depthwise_layers_may_be_bf16(void **state)
 
 static void a_clone_is_the_same_graph(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	struct ir_graph *c;
 	char *a, *b;
 
@@ -442,7 +403,7 @@ static struct ir_op *conv_of(struct ir_graph *g, unsigned n)
 /* The value behind the depthwise layer, whose reader has no padding, moves; what stands in front of padding stays. */
 static void centering_keeps_the_function(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	double power = 0;
 
 	prepare(f);
@@ -463,7 +424,7 @@ static void centering_keeps_the_function(void **state)
 
 static void centering_lowers_the_error_of_fp8(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 
 	prepare(f);
 	for (unsigned i = 1; i < 3; i++) {
@@ -481,7 +442,7 @@ static void centering_lowers_the_error_of_fp8(void **state)
 
 static void a_repair_that_does_harm_is_undone(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	struct ir_graph *old;
 	float *bias;
 
@@ -516,7 +477,7 @@ static void judges_do_not_take_part(void **state)
 /* As in posenet and MobileNetV2: a channel of zeroes, one that never changes, ranges 2256 : 1, a variance of 0 folded into the scale. */
 static void strange_channels_survive_all_repairs(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	float *w, *b;
 
 	three_convs();
@@ -551,7 +512,7 @@ static void strange_channels_survive_all_repairs(void **state)
 /* Weights of 8 bits, activations of 16. */
 static void a_qtable_gives_weights_a_format_of_their_own(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	char table[] = "/tmp/mica-qtable-XXXXXX";
 	FILE *file;
 
@@ -576,17 +537,17 @@ static void a_qtable_gives_weights_a_format_of_their_own(void **state)
 /* A ReLU's channels that never go below a large value: without absorption the range is spent on what never changes. */
 static void absorbed_biases_return_what_constants_cost(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	float w[8 * 3], b[8], v[4 * 8 * 9];
 	double error[2];
 
-	seed = 99;
+	compile_seed(99);
 	for (int i = 0; i < 8 * 3; i++)
-		w[i] = noise();
+		w[i] = compile_noise();
 	for (int i = 0; i < 8; i++)
-		b[i] = 40 + 4 * noise();
+		b[i] = 40 + 4 * compile_noise();
 	for (int i = 0; i < 4 * 8 * 9; i++)
-		v[i] = noise();
+		v[i] = compile_noise();
 	ob_begin(13);
 	ob_input("x", ONNX_F32, 4, (int64_t[]){ 1, 3, 18, 18 });
 	ob_floats("w", 4, (int64_t[]){ 8, 3, 1, 1 }, w);
@@ -617,7 +578,7 @@ static void absorbed_biases_return_what_constants_cost(void **state)
 /* Every multiply-accumulate packet of the stream works on integers. */
 static void a_qat_model_is_integer_only(void **state)
 {
-	struct fixture *f = *state;
+	struct compile_fixture *f = *state;
 	struct mica_compiled c;
 	unsigned macs = 0;
 
@@ -641,7 +602,7 @@ static void a_qat_model_is_integer_only(void **state)
 	mica_compiled_fini(&c);
 }
 
-#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define T(fn) cmocka_unit_test_setup_teardown(fn, compile_setup, compile_teardown)
 
 int main(void)
 {
