@@ -287,6 +287,17 @@ static struct ir_value *columns_of(struct build *b, struct ir_op *op, unsigned i
 	return expr_fold(b, MICA_BIN_MUL, w, build_reshape(b, s, 2, dim));
 }
 
+/* Products take constant weights as i8 around 0; others become numbers. */
+static bool around_zero(struct ir_graph *g, struct ir_op *op, unsigned i)
+{
+	const struct ir_value *w = ir_op_in(op, i), *z = ir_op_in(op, i + 2);
+	struct quant_format f;
+
+	if (!w->data)
+		return true;
+	return (!z || z->data) && !format_at(g, op, i + 1, w, &f) && f.zero == (f.u8 ? 128 : 0);
+}
+
 static int canon_qgemm(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build own = expr_at(g, op), *b = &own;
@@ -298,6 +309,7 @@ static int canon_qgemm(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 
 	if (!x || format_at(g, op, 1, op->in[0], &fa))
 		return -(int)g->err->code;
+	one = one && around_zero(g, op, 3);
 	x = onnx_int(op, "transA", 0) ? expr_swap(b, x, 0, 1) : x;
 	w = one ? value_at(b, op, 3) : columns_of(b, op, 3, tb);
 	if (!w)

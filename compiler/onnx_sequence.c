@@ -390,7 +390,8 @@ int onnx_sequence(struct ir_graph *g, struct ir_op *op, struct ir_op **next)
 {
 	struct ir_op *before = op->prev, *behind = op->next;
 	bool stays = is(op, LIST) || is(op, NONE);
-	int r = dispatch(g, op);
+	int r = op->outs > 1 && !is(op, "SequenceMap") ? onnx_fail(g, op, MICA_ERR_CORRUPT, "has %u results instead of one; export the model again", op->outs) :
+							 dispatch(g, op);
 
 	*next = r || stays ? behind : before ? before->next : g->first;
 	return r;
