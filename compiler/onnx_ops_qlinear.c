@@ -103,7 +103,7 @@ static int infer_product(struct ir_graph *g, struct ir_op *op, const struct onnx
 				 "operands are %s and %s, not 8-bit integers; check the model",
 				 ir_dtype_name(a->dtype), ir_dtype_name(b->dtype));
 	r = p->conv ? infer_conv_of(g, op, a, b, p->bias < 0 ? NULL : ir_op_in(op, (unsigned)p->bias)) : infer_matmul_of(g, op, a, b);
-	if (r || check_slots(g, op, p->a, p->conv ? IR_MAX_RANK : a->rank - 2) || check_slots(g, op, p->b, p->conv ? 0 : b->rank - 1))
+	if (r || check_slots(g, op, p->a, p->conv ? IR_MAX_RANK : a->rank - 2) || check_slots(g, op, p->b, p->conv ? 0 : b->rank < 2 ? IR_MAX_RANK : b->rank - 1))
 		return -(int)g->err->code;
 	if (p->y_zero < 0) {
 		op->out[0]->dtype = IR_I64;
