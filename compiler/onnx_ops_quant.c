@@ -104,10 +104,10 @@ static int64_t block(const struct ir_op *op, const struct ir_value *x, int64_t i
 
 static int check_blocks(struct ir_graph *g, struct ir_op *op)
 {
-	const struct ir_value *x = op->in[0], *s = op->in[1];
+	const struct ir_value *x = op->in[0], *s = op->in[1], *z = ir_op_in(op, 2);
 	int64_t size = onnx_int(op, "block_size", 0);
 	int axis = onnx_axis(g, op, onnx_int(op, "axis", 1), x->rank);
-	bool ok = s->rank == x->rank && size > 0;
+	bool ok = s->rank == x->rank && size > 0 && (!z || ir_same_dims(z, s));
 
 	if (axis < 0)
 		return axis;
