@@ -40,6 +40,8 @@ int quant_format_read(struct ir_graph *g, struct ir_op *op, int scale, int zero,
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "scale %g is not a positive number; quantize the model again",
 				 (double)f->scale);
+	if (!(z >= -128 && z <= 255))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED, "zero point %g is outside of 8 bits; quantize the model again", (double)z);
 	f->zero = (int)z;
 	f->u8 = u8;
 	return 0;
@@ -129,7 +131,7 @@ static struct ir_value *symmetric(struct build *b, struct ir_op *op, const struc
 		return NULL;
 	zero = z ? const_f32(b->g, (struct ir_value *)z)->data : NULL;
 	for (int64_t i = 0; i < (z ? ir_elements(z) : 1); i++)
-		if ((int)(zero ? zero[i] : 0) != (u8 ? 128 : 0))
+		if ((zero ? zero[i] : 0) != (u8 ? 128 : 0))
 			return NULL;
 	v = quant_value(b, op->in[p->b.x], u8, 1, u8 ? 128 : 0);
 	if (n == 1) {
