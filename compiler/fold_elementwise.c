@@ -23,9 +23,14 @@ static bool foldable(const struct ir_op *op)
 
 static int64_t get_int(const struct ir_value *v, int64_t i)
 {
+	float f;
+
 	if (v->dtype == IR_I64)
 		return ((int64_t *)v->data)[i];
-	return v->dtype == IR_BOOL ? ((uint8_t *)v->data)[i] != 0 : (int64_t)((float *)v->data)[i];
+	if (v->dtype == IR_BOOL)
+		return ((uint8_t *)v->data)[i] != 0;
+	f = ((float *)v->data)[i];
+	return f >= -0x1p63f && f < 0x1p63f ? (int64_t)f : f > 0 ? INT64_MAX : INT64_MIN;
 }
 
 static float get_float(const struct ir_value *v, int64_t i)

@@ -9,6 +9,8 @@
 #define PI	   3.14159265358979323846
 #define MAX_LENGTH 16384 /* of a transform */
 
+#define MOST_NUMBER 1e15 /* fits int64_t, and double holds it exactly */
+
 /* The one number of constant operand i. 0 or -code. */
 static int number(struct ir_graph *g, struct ir_op *op, unsigned i, double *v)
 {
@@ -20,6 +22,8 @@ static int number(struct ir_graph *g, struct ir_op *op, unsigned i, double *v)
 				 "before compiling",
 				 i, x->name);
 	*v = x->dtype == MICA_F32 ? (double)*(float *)x->data : (double)*(int64_t *)x->data;
+	if (!(fabs(*v) <= MOST_NUMBER))
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED, "operand %u ('%.100s') is %g; check the model", i, x->name, *v);
 	return 0;
 }
 
