@@ -194,6 +194,8 @@ void ir_print(const struct ir_graph *g, FILE *f);	/* one op a line, stable, used
 char *ir_print_string(const struct ir_graph *g);	/* malloc'ed */
 /* SSA, def-use chains, order, shapes and (device = true) the device dialect. 0 or -MICA_ERR_INTERNAL with the op named. */
 int ir_verify(struct ir_graph *g, bool device);
+/* Shapes alone, of one operator of a kind that no layout concerns: 0, or -MICA_ERR_INTERNAL with what does not fit. */
+int ir_verify_shapes(struct ir_graph *g, const struct ir_op *op);
 
 /* ---- passes (passes.c): one array {name, fn}; each pass stands in pass_<verb>.c ---- */
 typedef int (*ir_pass_fn)(struct ir_graph *g, const struct mica_compile_options *o);

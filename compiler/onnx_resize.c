@@ -114,6 +114,8 @@ static int read_extents(struct ir_graph *g, struct ir_op *op, struct resize *r)
 	    nroi != 2 * naxes)
 		return bad_operand(g, op, "roi");
 	for (size_t i = 0; roi && i < naxes && nroi == 2 * naxes; i++) {
+		if (!isfinite(roi[i]) || !isfinite(roi[naxes + i]))
+			return bad_operand(g, op, "roi");
 		r->roi_start[axes[i]] = (double)roi[i];
 		r->roi_end[axes[i]] = (double)roi[naxes + i];
 	}
@@ -218,7 +220,7 @@ double resize_nearest(const struct ir_graph *g, const struct ir_op *op, const st
 
 uint32_t resize_clamp(double x, int64_t n)
 {
-	return x < 0 ? 0 : x > (double)(n - 1) ? (uint32_t)(n - 1) : (uint32_t)x;
+	return x < (double)(n - 1) ? (x > 0 ? (uint32_t)x : 0) : (uint32_t)(n - 1);
 }
 
 static struct mica_resize_tap *make_taps(const struct ir_graph *g, const struct ir_op *op,

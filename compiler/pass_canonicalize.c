@@ -137,9 +137,22 @@ static void settle_constants(struct ir_graph *g)
 	}
 }
 
+/* Operands that contradict each other, where the operator's own inference has let them pass. */
+static int check_shapes(struct ir_graph *g, const struct ir_op *first, struct ir_op *op)
+{
+	for (; first != op; first = first->next)
+		if (ir_verify_shapes(g, first)) {
+			g->err->code = 0; /* the model's mistake, told as one */
+			return onnx_fail(g, op, MICA_ERR_SHAPE, "the shapes of its operands do not fit together (%s in front of '%.100s'); check the model",
+					 ir_kind_name(first->kind), first->out[0]->name);
+		}
+	return 0;
+}
+
 static int rewrite(struct ir_graph *g, struct ir_op *op)
 {
 	const struct onnx_def *d = onnx_find(op->onnx_type);
+	struct ir_op *before = op->prev;
 	int r;
 
 	onnx_enter(g, op);
@@ -151,6 +164,8 @@ static int rewrite(struct ir_graph *g, struct ir_op *op)
 	if (op->outs && op->out[0] && op->out[0]->dtype == IR_I64)
 		op->format = MICA_F32;	/* integers survive in no other format */
 	r = d->canon(g, op, d);
+	if (!r)
+		r = check_shapes(g, before ? before->next : g->first, op);
 	if (r)
 		return r;
 	for (unsigned i = 0; i < op->outs; i++)
