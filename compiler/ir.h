@@ -151,7 +151,8 @@ struct ir_graph {
  * Device dialect (after `layout`, formats fixed after `quantize`):
  *  - no IR_ONNX, no BATCHNORM, no CONVT; no value of an ir_dtype_ext type is read or produced; every op has one output.
  *  - CONV: in[0] x [n,h,w,c]; in[1] constant weights [oc,kh,kw,c/groups] (OHWI codes, ch_scale or scale set); in[2] constant f32
- *    bias [oc] or NULL; in[3] residual of the output's shape or NULL (added before act). x and weights are of one MAC class
+ *    bias [oc] or NULL; in[3] residual of the output's shape or NULL (added before act);
+ *    in[4] constant f32 [oc] or NULL (added behind act; not for i8). x and weights are of one MAC class
  *    (docs/numerics.md section 3). Fully connected layers are CONV 1x1 on [1,1,m,k]. i8: the backend folds x's zero into init.
  *  - MATMUL: in[0] [..,m,k], in[1] [..,k,n] (after trans_*: stored [..,k,m], [..,n,k]), equal leading dims or extent 1; in[2] residual or NULL. rank <= 4.
  *  - BINARY, WHERE: numpy broadcasting, rank <= 4, operands may be constants.  UNARY: fn COPY converts between formats.

@@ -66,7 +66,7 @@ static int check_conv(struct verify *c, const struct ir_op *op)
 {
 	const struct ir_attr *a = &op->a;
 	const struct ir_value *x = op->in[0], *w = ir_op_in(op, 1), *b = ir_op_in(op, 2),
-			      *r = ir_op_in(op, 3), *y = op->out[0];
+			      *r = ir_op_in(op, 3), *s = ir_op_in(op, 4), *y = op->out[0];
 
 	CHECK(x && w && w->data, w);
 	CHECK(x->rank == 4 && w->rank == 4 && y->rank == 4, x);
@@ -75,6 +75,7 @@ static int check_conv(struct verify *c, const struct ir_op *op)
 	CHECK(w->dim[3] == x->dim[3] / a->groups && x->dim[0] == y->dim[0], w);
 	CHECK(!b || (b->data && b->rank == 1 && b->dim[0] == y->dim[3] && b->dtype == MICA_F32), b);
 	CHECK(!r || ir_same_dims(r, y), r);
+	CHECK(!s || (s->data && s->rank == 1 && s->dim[0] == y->dim[3] && s->dtype == MICA_F32 && w->dtype != MICA_I8), s);
 	CHECK(!c->g->quantized || (x->dtype == MICA_F32) == (w->dtype == MICA_F32), w);
 	CHECK(!c->g->quantized || (x->dtype == MICA_I8) == (w->dtype == MICA_I8), w);
 	CHECK(w->zero == 0, w);

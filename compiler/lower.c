@@ -90,7 +90,7 @@ bool be_is_dwconv(const struct ir_op *op)
 bool be_streams(const struct ir_op *op, unsigned i)
 {
 	switch (op->kind) {
-	case IR_CONV: return i == 1 || i == 2;
+	case IR_CONV: return i == 1 || i == 2 || i == 4;
 	case IR_LUT: return i == 1;
 	case IR_NORM: return i >= 1;
 	default: return false;

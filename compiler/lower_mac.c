@@ -71,8 +71,9 @@ static int params_fill(struct be_lower *l, const struct part *p, uint32_t *words
 {
 	const struct ir_value *w = p->op->in[1], *x = p->op->in[0], *bias = ir_op_in(p->op, 2);
 	size_t n = pad * p->groups;
-	float *scale = (float *)words, *b = (float *)words + n;
-	int32_t *init = (int32_t *)words + 2 * n;
+	const struct ir_value *shift = ir_op_in(p->op, 4);
+	float *scale = (float *)words, *b = (float *)words + n, *s = b + n;
+	int32_t *init = (int32_t *)s;
 
 	for (int64_t i = 0; i < p->len; i++) {
 		size_t at = (size_t)i / p->cout * pad + (size_t)i % p->cout;
@@ -80,6 +81,8 @@ static int params_fill(struct be_lower *l, const struct part *p, uint32_t *words
 		scale[at] = x->scale * (w->ch_scale ? w->ch_scale[p->lo + i] : w->scale);
 		if (bias)
 			b[at] = ((const float *)bias->data)[p->lo + i];
+		if (shift)
+			s[at] = ((const float *)shift->data)[p->lo + i];
 		if (w->dtype == MICA_I8 && !init_of(p->op, p->lo + i, &init[at]))
 			return be_op_err(l->g, p->op, MICA_ERR_UNSUPPORTED,
 					 "the 32-bit accumulator can overflow in channel %lld; give the node another format (--qtable)",
@@ -191,6 +194,7 @@ int be_lower_conv(struct be_lower *l, const struct ir_op *op, const struct be_bo
 	c->weights = weights_of(l, &part);
 	c->params = params;
 	c->groups = part.dw ? (__u32)part.len : part.groups;
+	c->flags = ir_op_in(op, 4) ? MICA_CONV_SHIFT : 0;
 	flatten(c);
 	return 0;
 }

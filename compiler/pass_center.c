@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * Centering: where one convolution's output is read by convolutions alone, a constant c may be taken off it (from the bias, and
- * from the ends of ReLU and clip) if the readers' biases take it back: c times the sum of their weights. Values around 0 use the
- * codes of both signs, FP8's error is relative to a smaller value, and the weights' rounding sees x - c instead of x.
+ * Centering: where one convolution's output is read by convolutions alone, every channel may have a constant taken off it, in
+ * front of the activation (where there is none: from the bias) or behind it, if the readers' biases take it back: c times the sum
+ * of their weights. Values around 0 use the codes of both signs, FP8's error is relative to a smaller value, and the weights'
+ * rounding sees x - c instead of x.
  */
-#include <float.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include "calibrate.h"
@@ -15,20 +16,20 @@
 
 #define SAMPLES	 64 /* are looked at */
 #define LOOKED	 16384 /* elements of a value and sample, about */
-#define CHOICES	 63 /* of c: none, and so many ratios of the two sides of it */
+#define CHOICES	 64 /* of c: none, the mean, and parts of the range */
+#define UNIT	 0x1p38 /* sums of errors are integers, so that they don't depend on the threads */
 
 struct site {
 	struct ir_value *v;
 	int64_t n; /* channels */
 	int dtype; /* what v will be stored in */
 	float noise; /* of the readers' weights, relative */
-	bool linear; /* every channel may have its own constant */
-	float lo, hi; /* where the activation ends, hi by the samples for ReLU; linear: the largest |x| on both sides */
-	float *importance; /* by channel: the readers' squared weights */
+	float lo, hi; /* of all channels */
 	float *shift; /* by channel: the choice */
-	double (*error)[CHOICES]; /* by sample */
+	float *low, *high; /* by channel: the range */
 	double *mean; /* by sample and channel */
-	float *top; /* by sample */
+	int64_t (*error)[CHOICES]; /* by channel, in parts of the squared range */
+	pthread_mutex_t lock; /* of low, high and error */
 };
 
 struct center {
@@ -46,9 +47,10 @@ static bool own_constants(const struct ir_op *op)
 	return op->kind == IR_CONV && op->in[1]->data && op->in[1]->dtype == MICA_F32 && (!ir_op_in(op, 2) || op->in[2]->data);
 }
 
+/* A product of i8 codes has no constants behind its activation (and its zero point does the same for all channels). */
 static bool shifts(const struct ir_op *a)
 {
-	return own_constants(a) && (a->a.act == MICA_ACT_NONE || a->a.act == MICA_ACT_RELU || a->a.act == MICA_ACT_CLIP);
+	return own_constants(a) && !ir_op_in(a, 4) && (a->a.act == MICA_ACT_NONE || mac_class(a->format) != mac_class(MICA_I8));
 }
 
 static bool padded(const struct ir_op *b)
@@ -90,16 +92,6 @@ static float noise_of(const struct ir_value *v)
 	return most;
 }
 
-static void weigh(struct site *s, const struct ir_op *b)
-{
-	const struct ir_value *w = b->in[1];
-	int64_t per = w->dim[3], oc = w->dim[0] / b->a.groups, n = ir_elements(w);
-	const float *p = w->data;
-
-	for (int64_t i = 0; i < n; i++)
-		s->importance[i / (n / w->dim[0]) / oc * per + i % per] += p[i] * p[i];
-}
-
 static void find_sites(struct center *c)
 {
 	c->of = ir_alloc(c->g->values, sizeof(*c->of));
@@ -115,16 +107,15 @@ static void find_sites(struct center *c)
 			continue;
 		s.n = v->dim[3];
 		s.noise = noise_of(v);
-		s.linear = v->def->a.act == MICA_ACT_NONE;
-		s.lo = v->def->a.act == MICA_ACT_CLIP ? v->def->a.alpha : 0;
-		s.importance = ir_alloc((size_t)s.n, sizeof(float));
-		s.shift = ir_alloc((size_t)s.n, sizeof(float));
-		s.error = ir_alloc(c->samples, sizeof(*s.error));
+		s.shift = ir_alloc((size_t)s.n * 3, sizeof(float));
+		s.low = s.shift + s.n;
+		s.high = s.low + s.n;
+		s.error = ir_alloc((size_t)s.n, sizeof(*s.error));
 		s.mean = ir_alloc(c->samples * (size_t)s.n, sizeof(double));
-		s.top = ir_alloc(c->samples, sizeof(float));
-		for (unsigned k = 0; k < v->uses; k++)
-			if (v->use[k]->in[0] == v)
-				weigh(&s, v->use[k]);
+		for (int64_t k = 0; k < s.n; k++) {
+			s.low[k] = INFINITY;
+			s.high[k] = -INFINITY;
+		}
 		c->of[i] = (int)c->sites;
 		c->site = ir_grow(c->site, &c->cap, c->sites + 1, sizeof(*c->site));
 		c->site[c->sites++] = s;
@@ -133,44 +124,70 @@ static void find_sites(struct center *c)
 
 /* ---- what the samples say ---- */
 
-/*
- * One side of c is r times as long as the other, 448 r a number that e4m3 has, so that both ends of the range (zeroes behind a ReLU, the
- * clip) stay exact.
- */
-float center_choice(float lo, float hi, unsigned k)
+/* Candidate k for a channel: 0, its mean, and what is a code's part of the whole range from its lower end: of e4m3's from 448 down. */
+static float choice(const struct site *s, int64_t channel, unsigned k)
 {
-	unsigned half = (CHOICES - 1) / 2;
-	uint8_t code = (uint8_t)(0x7e - (k - 1) % half); /* from 448 down */
-	float r;
+	uint8_t code = (uint8_t)(0x80 - k);
+	float part;
 
-	if (!k)
-		return 0;
-	mica_dequantize(MICA_E4M3, &code, &r, 1, 1.0f / 448, 0);
-	return lo + (hi - lo) * (k <= half ? r : 1) / (1 + r);
+	if (k < 2)
+		return k ? s->shift[channel] : 0;
+	mica_dequantize(MICA_E4M3, &code, &part, 1, 1.0f / 448, 0);
+	return s->lo + (s->hi - s->lo) * part;
 }
 
-/* What rounding the elements of some pixels does to the readers' outputs, when x - c is stored: squared, summed. */
-static double error_of(const struct site *s, const float *x, size_t n, unsigned k)
+/* What rounding the elements of some pixels of a channel does to them when x - c is stored, and to their products: squared, summed. */
+static double error_of(const struct site *s, const float *x, size_t n, size_t step, float c)
 {
-	size_t channels = (size_t)s->n, step = n / LOOKED + 1;
-	float c = s->linear ? 0 : center_choice(s->lo, s->hi, k), top = fmaxf(fabsf(s->lo - c), fabsf(s->hi - c)),
-	      scale = scale_for(top, s->dtype), inv = 1 / scale;
+	float scale = scale_for(s->hi - s->lo, s->dtype), inv = 1 / scale;
 	double sum = 0;
 
-	for (size_t p = 0; p + channels <= n; p += step * channels)
-		for (size_t i = 0; i < channels; i++) {
-			float y = x[p + i] - (s->linear && k ? s->shift[i] : c), d = 0;
+	for (size_t p = 0; p < n; p += step) {
+		float y = x[p] - c, d = is_8bit(s->dtype) ? y - scale * grid_nearest(s->dtype, y * inv) : 0;
 
-			if (is_8bit(s->dtype))
-				d = y - scale * grid_nearest(s->dtype, y * inv);
-			sum += (double)(s->importance[i] * (d * d + s->noise * s->noise * y * y));
-		}
+		sum += (double)(d * d + s->noise * s->noise * y * y);
+	}
 	return sum;
 }
 
-static unsigned choices(const struct site *s)
+static void see_errors(struct site *s, const float *x, size_t n)
 {
-	return s->linear ? 2 : CHOICES;
+	size_t channels = (size_t)s->n, step = (n / LOOKED + 1) * channels;
+	double unit = UNIT / ((double)(s->hi - s->lo) * (s->hi - s->lo));
+
+	if (!(s->hi > s->lo))
+		return;
+	for (size_t i = 0; i < channels; i++) {
+		int64_t error[CHOICES];
+
+		for (unsigned k = 0; k < CHOICES; k++)
+			error[k] = (int64_t)(unit * error_of(s, x + i, n - i, step, choice(s, (int64_t)i, k)));
+		pthread_mutex_lock(&s->lock);
+		for (unsigned k = 0; k < CHOICES; k++)
+			s->error[i][k] += error[k];
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
+static void see_range(struct site *s, unsigned sample, const float *x, size_t n)
+{
+	size_t channels = (size_t)s->n, pixels = n / channels;
+
+	for (size_t i = 0; i < channels; i++) {
+		float low = INFINITY, high = -INFINITY;
+		double sum = 0;
+
+		for (size_t p = i; p < n; p += channels) {
+			low = fminf(low, x[p]);
+			high = fmaxf(high, x[p]);
+			sum += (double)x[p];
+		}
+		s->mean[sample * channels + i] = sum / (double)pixels;
+		pthread_mutex_lock(&s->lock);
+		s->low[i] = fminf(s->low[i], low);
+		s->high[i] = fmaxf(s->high[i], high);
+		pthread_mutex_unlock(&s->lock);
+	}
 }
 
 static void see(void *opaque, unsigned worker, unsigned sample, const struct ir_value *v, const float *x, size_t n)
@@ -179,30 +196,25 @@ static void see(void *opaque, unsigned worker, unsigned sample, const struct ir_
 	struct site *s = c->of[v->id] < 0 ? NULL : &c->site[c->of[v->id]];
 
 	(void)worker;
-	if (!s)
-		return;
-	if (c->second) {
-		for (unsigned k = 0; k < choices(s); k++)
-			s->error[sample][k] = error_of(s, x, n, k);
-		return;
-	}
-	for (size_t i = 0; i < n; i++) {
-		s->top[sample] = fmaxf(s->top[sample], fabsf(x[i]));
-		s->mean[sample * (size_t)s->n + i % (size_t)s->n] += (double)x[i] / ((double)n / (double)s->n);
-	}
+	if (s && c->second)
+		see_errors(s, x, n);
+	else if (s)
+		see_range(s, sample, x, n);
 }
 
 static void settle_range(struct center *c, struct site *s)
 {
-	for (unsigned k = 0; k < c->samples; k++) {
-		s->hi = fmaxf(s->hi, s->top[k]);
-		for (int64_t i = 0; i < s->n; i++)
-			s->shift[i] += (float)(s->mean[k * (size_t)s->n + (size_t)i] / c->samples);
+	s->lo = INFINITY;
+	s->hi = -INFINITY;
+	for (int64_t i = 0; i < s->n; i++) {
+		double mean = 0;
+
+		for (unsigned k = 0; k < c->samples; k++)
+			mean += s->mean[k * (size_t)s->n + (size_t)i];
+		s->shift[i] = (float)(mean / c->samples);
+		s->lo = fminf(s->lo, s->low[i]);
+		s->hi = fmaxf(s->hi, s->high[i]);
 	}
-	if (s->v->def->a.act == MICA_ACT_CLIP)
-		s->hi = fminf(s->hi, s->v->def->a.beta);
-	if (s->linear || s->lo < -s->hi)
-		s->lo = -s->hi;
 }
 
 static int watch(struct center *c, const struct mica_compile_options *o)
@@ -250,46 +262,63 @@ static void give_back(struct ir_graph *g, struct ir_op *b, const struct site *s)
 static void take_off(struct ir_graph *g, const struct site *s)
 {
 	struct ir_op *a = s->v->def;
-	float *bias = own_bias(g, a);
+	float *bias;
+
+	if (a->a.act == MICA_ACT_NONE) {
+		bias = own_bias(g, a);
+		for (int64_t i = 0; i < s->n; i++)
+			bias[i] -= s->shift[i];
+		return;
+	}
+	ir_op_set_in(a, 4, ir_const_new(g, NULL, MICA_F32, 1, a->in[1]->dim, NULL));
+	for (int64_t i = 0; i < s->n; i++)
+		((float *)a->in[4]->data)[i] = -s->shift[i];
+}
+
+/*
+ * The lower end of a range is where ReLU and clip have put many values: it stays exact where c is a code's distance from it, in
+ * the scale that the largest distance of all gives.
+ */
+static void align(struct site *s)
+{
+	float top = 0, scale;
 
 	for (int64_t i = 0; i < s->n; i++)
-		bias[i] -= s->shift[i];
-	if (a->a.act == MICA_ACT_NONE)
-		return;
-	a->a.beta = a->a.act == MICA_ACT_CLIP ? a->a.beta - s->shift[0] : FLT_MAX;
-	a->a.alpha = (a->a.act == MICA_ACT_CLIP ? a->a.alpha : 0) - s->shift[0];
-	a->a.act = MICA_ACT_CLIP;
+		top = fmaxf(top, fmaxf(s->shift[i] - s->low[i], s->high[i] - s->shift[i]));
+	scale = scale_for(top, s->dtype);
+	for (int64_t i = 0; i < s->n && is_8bit(s->dtype) && top > 0; i++) {
+		float c = s->lo + scale * grid_nearest(s->dtype, (s->shift[i] - s->lo) / scale);
+
+		if (fmaxf(c - s->low[i], s->high[i] - c) <= top)
+			s->shift[i] = c;
+	}
 }
 
 /* Chooses; false: it is best as it is. */
-static bool choose(const struct center *c, struct site *s)
+static bool choose(struct site *s)
 {
-	double least = INFINITY;
-	unsigned best = 0;
+	bool moved = false;
 
-	for (unsigned k = 0; k < choices(s); k++) {
-		double sum = 0;
+	for (int64_t i = 0; i < s->n; i++) {
+		unsigned best = 0;
 
-		for (unsigned i = 0; i < c->samples; i++)
-			sum += s->error[i][k];
-		if (sum < least) {
-			least = sum;
-			best = k;
-		}
+		for (unsigned k = 1; k < CHOICES; k++)
+			if (s->error[i][k] < s->error[i][best])
+				best = k;
+		s->shift[i] = choice(s, i, best);
+		moved = moved || best;
 	}
-	for (int64_t i = 0; !s->linear && i < s->n; i++)
-		s->shift[i] = center_choice(s->lo, s->hi, best);
-	return best;
+	if (moved && s->v->def->a.act != MICA_ACT_NONE)
+		align(s);
+	return moved;
 }
 
 static void free_sites(struct center *c)
 {
 	for (unsigned i = 0; i < c->sites; i++) {
-		free(c->site[i].importance);
 		free(c->site[i].shift);
 		free(c->site[i].error);
 		free(c->site[i].mean);
-		free(c->site[i].top);
 	}
 	free(c->site);
 	free(c->of);
@@ -304,11 +333,13 @@ int center_values(struct ir_graph *g, const struct mica_compile_options *o)
 	if (r)
 		return r;
 	find_sites(&c);
+	for (unsigned i = 0; i < c.sites; i++)
+		pthread_mutex_init(&c.site[i].lock, NULL);
 	r = c.sites ? watch(&c, o) : 0;
 	for (unsigned i = 0; i < c.sites && !r; i++) {
 		struct site *s = &c.site[i];
 
-		if (!choose(&c, s))
+		if (!choose(s))
 			continue;
 		take_off(g, s);
 		repair_mark(g, s->shift, s->n);

@@ -41,6 +41,8 @@ static void restore(struct ir_graph *g, const struct ir_graph *old)
 		a->a = b->a;
 		for (unsigned i = 1; i <= 2; i++)
 			put_back(ir_op_in(a, i), ir_op_in(b, i));
+		if (b->ins <= 4)
+			ir_op_drop_ins(a, 4);
 	}
 	g->equalized = old->equalized;
 }

@@ -20,6 +20,5 @@ void repair_mark(struct ir_graph *g, const float *x, int64_t n);
 
 /* pass_center.c: values between convolutions are moved to where the format rounds them least. */
 int center_values(struct ir_graph *g, const struct mica_compile_options *o);
-float center_choice(float lo, float hi, unsigned k);	/* candidate k of the constants for values in [lo, hi] */
 
 #endif /* MICA_REPAIR_H */

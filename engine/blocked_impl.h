@@ -381,6 +381,7 @@ static uint64_t run_fused(const struct blocked *o, const struct part *t, const s
 		f.ahead_tiles = f.g.ahead ? div_up((uintptr_t)t->next + t->nb * o->block_bytes - ((uintptr_t)f.g.w + f.g.ahead),
 						   f.ahead_step) : 0;
 		epi_params(&o->epi, s.channel + j * 16, blocks, f.scale, f.bias);
+		f.shift = o->epi.shift ? o->epi.shift + s.channel + j * 16 : NULL;
 		fused_run(o->fused, o->p, &f);
 	}
 	return f.tiles;

@@ -372,6 +372,7 @@ static enum mica_check rule_conv(struct check *c)
 	uint64_t k;
 
 	TRY(need(c, mac_types(p->src.dtype, p->wdtype), "wdtype", MICA_CHECK_DTYPE));
+	TRY(need(c, !(p->flags & MICA_CONV_SHIFT) || p->wdtype != MICA_I8, "flags", MICA_CHECK_DTYPE));
 	TRY(need(c, !(p->in_c % p->groups) && !(p->out_c % p->groups), "groups", MICA_CHECK_SHAPE));
 	TRY(need(c, !dw || (p->groups == p->in_c && p->groups == p->out_c), "groups", MICA_CHECK_SHAPE));
 	k = (uint64_t)p->kh * p->kw * (p->in_c / p->groups);

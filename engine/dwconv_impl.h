@@ -353,6 +353,7 @@ static void conv_epilogue(struct epilogue *e, const struct mica_pkt_conv *p, con
 	*e = (struct epilogue){
 		.integer = p->wdtype == MICA_I8, .dense = true, .raw = p->acc_mode & MICA_ACC_OUT,
 		.scale = (const float *)params, .bias = (const float *)params + channels,
+		.shift = p->flags & MICA_CONV_SHIFT ? (const float *)params + 2 * channels : NULL,
 		.dst = &p->dst, .res = p->res.dtype ? &p->res : NULL,
 		.act = fn_of_act(p->act), .alpha = p->alpha, .beta = p->beta,
 	};

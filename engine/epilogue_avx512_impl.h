@@ -88,6 +88,11 @@ VINL void epi_quad_act(const struct epi_part *r, struct quad *t)
 	}
 }
 
+VINL void epi_quad_shift(const float *shift, const unsigned nv, struct quad *t)
+{
+	EPI_EACH4(vf_add(t->v[j], vf_load(shift + (unsigned)j % nv * 16)));
+}
+
 VINL void epi_quad_store(const enum mica_dtype type, const struct epi_part *r, uint8_t *dst, const unsigned nv,
 			 size_t count, struct quad *t)
 {
@@ -133,7 +138,7 @@ VINL void epi_quad_store(const enum mica_dtype type, const struct epi_part *r, u
 }
 
 VINL void epi_quad(const enum mica_dtype type, const struct epi_part *r, size_t p, const unsigned nv, const vf scale[4],
-		   const vf bias[4])
+		   const vf bias[4], const float *shift)
 {
 	const struct epi_span *s = r->s;
 	size_t count = s->pixels - p;
@@ -149,6 +154,8 @@ VINL void epi_quad(const enum mica_dtype type, const struct epi_part *r, size_t 
 	if (r->e->k.res_type)
 		epi_quad_residual(r, s->res + p * s->res_step + r->i * r->e->k.res_size, nv, count, all);
 	epi_quad_act(r, all);
+	if (shift)
+		epi_quad_shift(shift, nv, all);
 	epi_quad_store(type, r, s->dst + p * s->dst_step + r->i * mica_dtype_bytes(type), nv, count, all);
 }
 
@@ -160,7 +167,7 @@ VINL bool epi_may_be_fast(const unsigned type)
 /* ---- The common case: whole quads of 8-bit results, accumulators of their class, no costly activation ---------------------- */
 
 /* 64 codes from x = acc * scale + bias + residual. */
-VINL vi epi_fast_codes(const enum mica_dtype type, const struct epi_fixed *k, struct quad *t)
+VINL vi epi_fast_codes(const enum mica_dtype type, const struct epi_fixed *k, const unsigned nv, const float *shift, struct quad *t)
 {
 	vi codes;
 
@@ -170,6 +177,8 @@ VINL vi epi_fast_codes(const enum mica_dtype type, const struct epi_fixed *k, st
 		EPI_EACH4(vf_max(k->low, t->v[j]));
 		if (k->clips)
 			EPI_EACH4(vf_min(k->high, t->v[j]));
+		if (shift)
+			epi_quad_shift(shift, nv, t);
 		EPI_EACH4(vf_mul(t->v[j], k->inv));
 		return quad_encode_fp8(type, t);
 	}
@@ -223,7 +232,7 @@ VINL void epi_fast_residual(const enum mica_dtype type, const struct epi_fixed *
 
 /* acc: nv vectors of each of 4 / nv pixels; `keep`: the fours of channels that exist, all of them with one vector. */
 VINL void epi_fast_quad(const enum mica_dtype type, const struct epi_fixed *k, const unsigned nv, const bool res,
-			__mmask16 keep, const __m512 acc[4], const vf *scale, const vf *bias, uint8_t *dst, size_t step,
+			__mmask16 keep, const __m512 acc[4], const vf *scale, const vf *bias, const float *shift, uint8_t *dst, size_t step,
 			const uint8_t *from, size_t from_step)
 {
 	const bool integer = type == MICA_I8;
@@ -235,7 +244,7 @@ VINL void epi_fast_quad(const enum mica_dtype type, const struct epi_fixed *k, c
 		t.v[j] = vf_fma(integer ? vf_of_int(vf_bits(acc[j])) : acc[j], scale[j % nv], bias[j % nv]);
 	if (res)
 		epi_fast_residual(type, k, from, from_step, nv, keep, &t);
-	codes = epi_fast_codes(type, k, &t);
+	codes = epi_fast_codes(type, k, nv, shift, &t);
 	if (nv == 4 && keep == epi_all(4)) {
 		vi_store(dst, codes);
 	} else if (nv == 4) {
@@ -256,7 +265,7 @@ VINL void epi_fast_quad(const enum mica_dtype type, const struct epi_fixed *k, c
 
 /* Returns the pixels that are done. */
 VINL size_t epi_fast(const enum mica_dtype type, const struct epi_part *r, const unsigned nv, const bool res,
-		     const vf scale[4], const vf bias[4])
+		     const vf scale[4], const vf bias[4], const float *shift)
 {
 	const unsigned pixels = 4 / nv;
 	const size_t acc_step = r->s->acc_step, dst_step = r->s->dst_step, res_step = r->s->res_step;
@@ -269,7 +278,7 @@ VINL size_t epi_fast(const enum mica_dtype type, const struct epi_part *r, const
 #pragma GCC unroll 4
 		for (unsigned j = 0; j < 4; j++)
 			v[j] = _mm512_loadu_ps(acc + j / nv * acc_step + j % nv * 64);
-		epi_fast_quad(type, &r->e->k, nv, res, epi_all(nv), v, scale, bias, dst, dst_step, from, res_step);
+		epi_fast_quad(type, &r->e->k, nv, res, epi_all(nv), v, scale, bias, shift, dst, dst_step, from, res_step);
 		acc += pixels * acc_step;
 		dst += pixels * dst_step;
 		from += pixels * res_step;
@@ -288,18 +297,19 @@ VINL void epi_params(const struct epilogue *e, size_t channel, const unsigned nv
 
 VINL void epi_pixels(const enum mica_dtype type, const struct epi_part *r, const unsigned nv)
 {
+	const float *shift = r->e->shift ? r->e->shift + r->s->channel + r->i : NULL;
 	vf scale[4], bias[4];
 	size_t p = 0;
 
 	epi_params(r->e, r->s->channel + r->i, nv, scale, bias);
 	if (epi_may_be_fast(type) && r->e->k.fast && r->left >= nv * 16) {
 		variant_reached(&epi_reached[type][nv][r->e->k.res_type ? EPI_V_FAST_RES : EPI_V_FAST]);
-		p = r->e->k.res_type ? epi_fast(type, r, nv, true, scale, bias) : epi_fast(type, r, nv, false, scale, bias);
+		p = r->e->k.res_type ? epi_fast(type, r, nv, true, scale, bias, shift) : epi_fast(type, r, nv, false, scale, bias, shift);
 	}
 	if (p < r->s->pixels)
 		variant_reached(&epi_reached[type][nv][EPI_V_ANY]);
 	for (; p < r->s->pixels; p += 4 / nv)
-		epi_quad(type, r, p, nv, scale, bias);
+		epi_quad(type, r, p, nv, scale, bias, shift);
 }
 
 /* ---- Once for a packet ------------------------------------------------------------------------------------------------------ */

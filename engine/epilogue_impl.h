@@ -29,6 +29,7 @@ struct epilogue {
 	bool dense;			/* the channels of dst and res lie side by side */
 	bool raw;			/* MICA_ACC_OUT: they go to the acc buffer as they are */
 	const float *scale, *bias;	/* by padded channel; NULL: uniform */
+	const float *shift;		/* the same, behind the activation; NULL: none */
 	float uniform;
 	const struct mica_view *dst, *res;	/* res may be NULL */
 	enum mica_fn act;
@@ -73,6 +74,12 @@ static void epi_residual(const struct mica_view *res, uint32_t stride, const uin
 	decode_row(res->dtype, at, stride, n, 1.0f, view_zero(res), r);
 	for (size_t i = 0; i < n; i += VL)
 		vf_store(t + i, vf_fma(vf_load(r + i), vf_set(res->scale), vf_load(t + i)));
+}
+
+static void epi_shift(const float *shift, size_t n, float *t)
+{
+	for (size_t i = 0; i < n; i += VL)
+		vf_store(t + i, vf_add(vf_load(t + i), vf_load(shift + i)));
 }
 
 /* Activations that cost a few instructions: done in one pass with the rest. */
@@ -150,6 +157,8 @@ static void epi_fused(const struct epilogue *e, const struct epi_span *s, size_t
 				if (res_type)
 					t = vf_fma(dec_codes(res_type, res + i * res_size, res_zero), res_scale, t);
 				t = epi_act(act, t, alpha, beta);
+				if (e->shift)
+					t = vf_add(t, vf_load(e->shift + s->channel + i));
 				enc_codes(T, vf_mul(t, inv), zero, dst + i * SIZE);
 			}
 		}
@@ -171,6 +180,8 @@ static void epi_stepwise(const struct epilogue *e, const struct epi_span *s, siz
 			if (e->res)
 				epi_residual(e->res, s->res_c, s->res + p * s->res_step + i * s->res_c, m, t);
 			fn_array(e->act, t, m, e->alpha, e->beta);
+			if (e->shift)
+				epi_shift(e->shift + s->channel + i, m, t);
 			encode_row(e->dst->dtype, t, m, e->dst->scale, view_zero(e->dst),
 				   s->dst + p * s->dst_step + i * s->dst_c, s->dst_c);
 		}

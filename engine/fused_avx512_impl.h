@@ -14,6 +14,7 @@ struct fused {
 	struct gemm g;			/* of the first tile; acc is not used, all pixels start alike */
 	const struct epi_fixed *k;
 	vf scale[4], bias[4];		/* of the blocks */
+	const float *shift;		/* of the blocks, or NULL */
 	__mmask16 keep;			/* fours of a pixel's channels that exist */
 	uint8_t *dst;			/* the first pixel's; the next one is a step on */
 	const uint8_t *res;
@@ -46,8 +47,8 @@ VINL void fused_body(const enum mac_class cls, const enum mica_dtype type, const
 
 			/* Constants are read anew: kept in registers they would push out accumulators. */
 			__asm__ volatile("" : "+r"(c));
-			epi_fast_quad(type, c->k, b, res, c->keep, acc + 4 * q, c->scale, c->bias, dst, c->dst_step, from,
-				      c->res_step);
+			epi_fast_quad(type, c->k, b, res, c->keep, acc + 4 * q, c->scale, c->bias, c->shift, dst, c->dst_step,
+				      from, c->res_step);
 			dst += pixels * c->dst_step;
 			from += pixels * c->res_step;
 		}

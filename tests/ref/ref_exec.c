@@ -184,7 +184,10 @@ static void conv_pixel(const struct mica_pkt_conv *c, const struct ref_mem *m, u
 
 	if (c->res.dtype)
 		t = fmaf(code_at(at(m, &c->res, n, oh, ow, oc), c->res.dtype, c->res.zero), c->res.scale, t);
-	store(at(m, &c->dst, n, oh, ow, oc), &c->dst, act(c->act, t, c->alpha, c->beta));
+	t = act(c->act, t, c->alpha, c->beta);
+	if (c->flags & MICA_CONV_SHIFT)
+		t += fword(par, 2 * total + idx);
+	store(at(m, &c->dst, n, oh, ow, oc), &c->dst, t);
 }
 
 static void conv(const struct mica_pkt_conv *c, const struct ref_mem *m)

@@ -372,23 +372,6 @@ static void a_clone_is_the_same_graph(void **state)
 
 /* ---- centering ---- */
 
-/* Both sides of every constant are in a ratio that e4m3 has: with the larger one at 448 both ends are codes. */
-static void centers_keep_both_ends_exact(void **state)
-{
-	static const float range[][2] = { { 0, 6 }, { -1, 1 }, { 0, 0.37f }, { -3, 40 } };
-	(void)state;
-
-	assert_true(center_choice(0, 6, 0) == 0);
-	for (unsigned i = 0; i < 4; i++)
-		for (unsigned k = 1; k < 63; k++) {
-			float lo = range[i][0], hi = range[i][1], c = center_choice(lo, hi, k);
-			float most = fmaxf(c - lo, hi - c), least = fminf(c - lo, hi - c), code = least / most * 448;
-
-			assert_true(c > lo && c < hi);
-			assert_true(fabsf(grid_nearest(MICA_E4M3, code) - code) < 2e-4f * code);
-		}
-}
-
 static struct ir_op *conv_of(struct ir_graph *g, unsigned n)
 {
 	struct ir_op *op = g->first;
@@ -405,21 +388,62 @@ static void centering_keeps_the_function(void **state)
 {
 	struct compile_fixture *f = *state;
 	double power = 0;
+	int act;
 
 	prepare(f);
 	f->o.format = MICA_E4M3;
 	for (struct ir_op *op = f->g->first; op; op = op->next)
 		op->format = -1;
+	act = conv_of(f->g, 1)->a.act;
+	assert_int_not_equal(act, MICA_ACT_NONE);
 	assert_int_equal(center_values(f->g, &f->o), 0);
 	assert_int_not_equal(f->g->equalized, 0);	/* a calibration table of it fits no other graph */
-	assert_true(conv_of(f->g, 0)->a.alpha == 0 && conv_of(f->g, 0)->a.beta == 6);
-	assert_int_equal(conv_of(f->g, 1)->a.act, MICA_ACT_CLIP);
-	assert_true(conv_of(f->g, 1)->a.alpha < 0);
+	assert_null(ir_op_in(conv_of(f->g, 0), 4));
+	assert_non_null(ir_op_in(conv_of(f->g, 1), 4));
+	assert_int_equal(conv_of(f->g, 1)->a.act, act);
 	run_graph(f->g, repaired);
 	for (unsigned s = 0; s < SAMPLES; s++)
 		for (int i = 0; i < OUT; i++)
 			power += (double)f32_out[s][i] * f32_out[s][i];
 	assert_true(squared(repaired, f32_out) < 1e-11 * power);
+}
+
+/* The zeroes behind a ReLU are many: -c is a code in the scale that the largest |x - c| of the samples gives. */
+static void centers_keep_zeroes_exact(void **state)
+{
+	struct compile_fixture *f = *state;
+	unsigned n = 0, whole = 0;
+	const struct ir_op *op;
+	float scale;
+
+	prepare(f);
+	f->o.format = MICA_E4M3;
+	f->o.repair = MICA_REPAIR_CENTER;
+	passes(f);
+	op = conv_of(f->g, 1);
+	scale = op->out[0]->scale;
+	for (int64_t i = 0; i < op->out[0]->dim[3]; i++) {
+		float c = ((const float *)op->in[4]->data)[i] / scale;
+
+		n += c != 0;
+		whole += c != 0 && fabsf(grid_nearest(MICA_E4M3, c) - c) < 1e-4f * fabsf(c);
+	}
+	assert_true(n >= 2);
+	assert_true(whole + 1 >= n);	/* all but one that sets the scale */
+}
+
+/* The third array of an i8 product's params is taken. */
+static void int8_products_are_not_centered_behind_the_activation(void **state)
+{
+	struct compile_fixture *f = *state;
+
+	prepare(f);
+	f->o.format = MICA_I8;
+	for (struct ir_op *op = f->g->first; op; op = op->next)
+		op->format = -1;
+	assert_int_equal(center_values(f->g, &f->o), 0);
+	for (struct ir_op *op = f->g->first; op; op = op->next)
+		assert_true(op->kind != IR_CONV || !ir_op_in(op, 4));
 }
 
 static void centering_lowers_the_error_of_fp8(void **state)
@@ -614,8 +638,9 @@ int main(void)
 		T(corrected_biases_make_the_means_right),
 		T(depthwise_layers_may_be_bf16),
 		T(a_clone_is_the_same_graph),
-		T(centers_keep_both_ends_exact),
 		T(centering_keeps_the_function),
+		T(centers_keep_zeroes_exact),
+		T(int8_products_are_not_centered_behind_the_activation),
 		T(centering_lowers_the_error_of_fp8),
 		T(a_repair_that_does_harm_is_undone),
 		T(judges_do_not_take_part),

@@ -148,6 +148,7 @@ static union mica_pkt conv_packet(bool dw, unsigned a, unsigned w, uint32_t hw, 
 	c->stride_h = c->stride_w = c->dil_h = c->dil_w = 1;
 	c->pad_top = c->pad_left = (int16_t)(k / 2);
 	c->wdtype = (uint8_t)w;
+	c->flags = w != MICA_I8 && chance(30) ? MICA_CONV_SHIFT : 0;
 	if (chance(40)) {
 		c->act = (uint8_t)between(0, MICA_ACT_MAX);
 		c->alpha = 0.1f;
@@ -495,7 +496,7 @@ static void reductions_agree(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < ROUNDS(120); i++) {
-		uint32_t h = between(1, 9), w = between(1, 9), c = between(1, 1500);
+		uint32_t h = between(1, 9), w = between(1, 9), c = between(1, 1500 < (DST - SRC) / (4 * h * w) ? 1500 : (DST - SRC) / (4 * h * w));
 		union mica_pkt p = packet(chance(60) ? MICA_OP_REDUCE : chance(50) ? MICA_OP_SOFTMAX : MICA_OP_NORM);
 		uint32_t dim[4] = { 1, h, w, c };
 		struct mica_view src = random_view(SRC, any_type(), h, w, c);

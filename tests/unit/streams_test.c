@@ -143,7 +143,7 @@ static uint64_t consts(struct world *w, uint32_t *off, int type, size_t n)
 	return a;
 }
 
-static uint64_t params(struct world *w, uint32_t *off, size_t channels)
+static uint64_t params(struct world *w, uint32_t *off, size_t channels, bool integer)
 {
 	bool calm = chance(50);
 	uint64_t a = consts(w, off, MICA_F32, 2 * channels);
@@ -155,9 +155,11 @@ static uint64_t params(struct world *w, uint32_t *off, size_t channels)
 		float f = (i < channels ? 0x1p-11f : 1.0f) * unit();
 		memcpy(w->seg[0] + MICA_ADDR_OFF(a) + 4 * i, &f, 4);
 	}
-	for (size_t i = 0; i < channels; i++) {
+	for (size_t i = 0; i < channels; i++) {	/* of i8 products; as a shift of others it is a number */
 		int32_t v = (int32_t)rnd() >> between(12, 31);
-		memcpy(w->seg[0] + *off + 4 * i, &v, 4);
+		float f = unit();
+
+		memcpy(w->seg[0] + *off + 4 * i, integer ? (void *)&v : (void *)&f, 4);
 	}
 	*off += 4 * channels;
 	return a;
@@ -221,7 +223,7 @@ static bool draw_conv(union mica_pkt *p, struct world *w, uint32_t *off)
 	size_t cg = dw ? c->out_c : c->out_c / c->groups, g = dw ? 1 : c->groups, pc = (cg + 15) / 16 * 16;
 
 	c->weights = consts(w, off, wt, g * pc * (dw ? kk : (kk + v - 1) / v * v));
-	c->params = params(w, off, g * pc);
+	c->params = params(w, off, g * pc, wt == MICA_I8);
 	if (c->weights == MICA_ADDR_NONE || c->params == MICA_ADDR_NONE)
 		return false;
 	if (!make_view(&c->src, w, st, di, false, true) || !make_view(&c->dst, w, chance(60) ? st : any_type(), dd, true, true))
@@ -229,6 +231,8 @@ static bool draw_conv(union mica_pkt *p, struct world *w, uint32_t *off)
 	if (chance(30) && !make_view(&c->res, w, chance(50) ? st : any_type(), dd, false, true))
 		return false;
 	draw_act(&c->act, &c->alpha, &c->beta);
+	if (wt != MICA_I8 && chance(25))
+		c->flags = MICA_CONV_SHIFT;
 	if (chance(15)) {
 		size_t bytes = 4 * (size_t)c->n * c->out_h * c->out_w * g * pc;
 
@@ -274,7 +278,7 @@ static bool draw_matmul(union mica_pkt *p, struct world *w, uint32_t *off)
 	if (chance(30) && !make_view(&c->res, w, any_type(), dd, false, true))
 		return false;
 	c->a.stride[3] = c->b.stride[3] = c->dst.stride[3] = c->res.stride[3] = 0;
-	c->params = chance(50) ? MICA_ADDR_NONE : params(w, off, (c->n + 15) / 16 * 16);
+	c->params = chance(50) ? MICA_ADDR_NONE : params(w, off, (c->n + 15) / 16 * 16, at == MICA_I8);
 	draw_act(&act, &c->alpha, &c->beta);
 	c->act = act;
 	return true;

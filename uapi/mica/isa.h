@@ -16,7 +16,7 @@
 #include <stddef.h>
 #endif
 
-#define MICA_ISA_VERSION	1u
+#define MICA_ISA_VERSION	2u
 #define MICA_PKT_ALIGN		64u
 #define MICA_PKT_MAX		256u
 #define MICA_MAX_CORES		8u
@@ -57,6 +57,7 @@ enum mica_engine_id {
 #define MICA_BARRIER_CHECKPOINT	0x1u	/* LMEM is dead here: the job may be preempted and resumed behind this packet */
 #define MICA_ACC_IN		0x1u	/* accumulators start from the acc buffer instead of zero/init */
 #define MICA_ACC_OUT		0x2u	/* raw accumulators go to the acc buffer, no epilogue (dst is then not written) */
+#define MICA_CONV_SHIFT		0x1u	/* the third array of params is added behind the activation; not for i8 operands */
 
 #include "isa.def"
 
