@@ -283,13 +283,17 @@ static int64_t float_to_int(float f)
 }
 
 /* As in canon_cast: floats saturate, integers lose their upper bits. */
-static uint8_t nibble(int64_t v, int elem, bool saturate)
+static uint8_t packed(int64_t v, int elem, bool saturate)
 {
-	int64_t low = elem == ONNX_I4 ? -8 : 0;
+	float lo = 0, hi = 0;
+	int64_t low, most;
 
+	quant_range_of(elem, &lo, &hi);
+	low = (int64_t)lo;
+	most = (int64_t)hi - low;
 	if (saturate)
-		return (uint8_t)(v < low ? low : v > low + 15 ? low + 15 : v);
-	return (uint8_t)(((v - low) & 15) + low);
+		return (uint8_t)(v < low ? low : v > low + most ? low + most : v);
+	return (uint8_t)(((int64_t)((uint64_t)v - (uint64_t)low) & most) + low);
 }
 
 int fold_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
@@ -306,7 +310,9 @@ int fold_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 	for (int64_t i = 0, n = ir_elements(x); i < n; i++) {
 		float f = get_float(x, i);
 
-		if (y->dtype == MICA_F32)
+		if (to == ONNX_E8M0)
+			((float *)y->data)[i] = quant_power_number(f, quant_power_of(op), saturate);
+		else if (y->dtype == MICA_F32)
 			((float *)y->data)[i] = quant_narrow_number(f, to, saturate);
 		else if (y->dtype == MICA_E4M3)
 			((uint8_t *)y->data)[i] = mica_encode_e4m3(f, saturate);
@@ -317,8 +323,8 @@ int fold_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 		else if (y->dtype == IR_I64)
 			((int64_t *)y->data)[i] =
 				narrow(is_int(x) ? get_int(x, i) : float_to_int(f), to);
-		else if (to == ONNX_I4 || to == ONNX_U4)
-			((uint8_t *)y->data)[i] = nibble(is_int(x) ? get_int(x, i) : float_to_int(f), to, !is_int(x));
+		else if (quant_is_packed(to))
+			((uint8_t *)y->data)[i] = packed(is_int(x) ? get_int(x, i) : float_to_int(f), to, !is_int(x));
 		else /* i8, u8 */
 			((uint8_t *)y->data)[i] =
 				(uint8_t)(is_int(x) ? get_int(x, i) : float_to_int(f));

@@ -9,13 +9,14 @@
 #include "front.h"
 #include "onnx.pb-c.h"
 
-#define ONNX_OPSET_MAX	21	/* newer files are tried with the meaning of this one; below 7 what changed is refused */
+#define ONNX_OPSET_MAX	26	/* newer files are tried with the meaning of this one; below 7 what changed is refused */
 
 /* ONNX's element types, which onnx.proto of older releases doesn't name. */
 enum onnx_type {
 	ONNX_F32 = 1, ONNX_U8 = 2, ONNX_I8 = 3, ONNX_U16 = 4, ONNX_I16 = 5, ONNX_I32 = 6, ONNX_I64 = 7,
 	ONNX_STRING = 8, ONNX_BOOL = 9, ONNX_F16 = 10, ONNX_F64 = 11, ONNX_U32 = 12, ONNX_U64 = 13,
 	ONNX_BF16 = 16, ONNX_E4M3 = 17, ONNX_E4M3FNUZ = 18, ONNX_E5M2 = 19, ONNX_E5M2FNUZ = 20, ONNX_U4 = 21, ONNX_I4 = 22,
+	ONNX_E2M1 = 23, ONNX_E8M0 = 24, ONNX_U2 = 25, ONNX_I2 = 26,
 };
 
 /* Lives as long as there are IR_ONNX operators (ir_graph.import). */
@@ -25,6 +26,7 @@ struct onnx_import {
 	int64_t model_opset;
 	Onnx__FunctionProto **copies;	/* of functions, with the attributes of a call */
 	unsigned copy_count, copy_cap;
+	bool rounds_half;	/* a Cast to float16 at run time rounds: the model is compiled in f32 */
 	size_t inlined;		/* nodes of subgraphs so far, to bound hostile files */
 	char *dir;		/* of the model file: where external data may lie */
 	char *undecided;	/* name of the first If of which both branches are computed, and of the input that decides; may be NULL */
@@ -58,7 +60,7 @@ struct ir_value *onnx_input_numbers(struct ir_graph *g, const Onnx__GraphProto *
 /* ---- onnx_tensor.c ---- */
 /*
  * The IR's type for an ONNX type: floats wider than 8 bits are f32, integers other than i8 and u8 are i64, 4-bit ones
- * i8 and u8. MICA_NONE: not supported.
+ * i8 and u8, as are those of 2 bits. MICA_NONE: not supported.
  */
 int onnx_dtype(int onnx_type);
 const char *onnx_type_name(int onnx_type);
@@ -106,7 +108,7 @@ struct onnx_def {
 extern const struct onnx_def onnx_elementwise_ops[], onnx_window_ops[], onnx_matrix_ops[], onnx_shape_ops[],
 	onnx_move_ops[], onnx_quant_ops[], onnx_math_ops[], onnx_select_ops[], onnx_loss_ops[], onnx_rnn_ops[],
 	onnx_einsum_ops[], onnx_qlinear_ops[], onnx_signal_ops[], onnx_spatial_ops[], onnx_index_ops[], onnx_sample_ops[],
-	onnx_control_ops[], onnx_column_ops[], onnx_fused_ops[], onnx_attention_ops[], onnx_ms_quant_ops[];	/* end with type NULL */
+	onnx_control_ops[], onnx_column_ops[], onnx_fused_ops[], onnx_attention_ops[], onnx_ms_quant_ops[], onnx_cache_ops[];	/* end with type NULL */
 const struct onnx_def *onnx_find(const char *type);
 
 /* Sets an output's type and shape; checks the sizes. 0 or -code. Absent outputs are fine. */

@@ -28,6 +28,7 @@ static const struct {
 	{ onnx_fused_ops, "matrix and vector engine, in several steps" },
 	{ onnx_attention_ops, "matrix and vector engine, in several steps" },
 	{ onnx_ms_quant_ops, "matrix and vector engine, in several steps" },
+	{ onnx_cache_ops, "vector engine, host (libmica) for what is looked up" },
 	{ onnx_control_ops, "nothing: inlined or unrolled" },
 };
 
@@ -65,8 +66,9 @@ static unsigned since(const char *type)
 		      "CenterCropPad " },
 		{ 19, " DeformConv " },
 		{ 20, " Gelu AffineGrid " },
-		{ 23, " Attention RMSNormalization " },
-		{ 24, " Swish " },
+		{ 23, " Attention RMSNormalization RotaryEmbedding " },
+		{ 24, " Swish TensorScatter " },
+		{ 26, " CumProd BitCast " },
 	};
 	char word[64];
 

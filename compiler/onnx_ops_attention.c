@@ -14,7 +14,12 @@ struct attention {
 	float scale, softcap; /* 0: one over the root of h; none */
 	bool causal;
 	int64_t before; /* keys in front of the first query */
+	struct ir_value *lengths; /* [b] keys that count, the queries are the last of them; or NULL */
+	struct ir_value **scores; /* where to leave what opset 23 calls qk_matmul_output, or NULL */
+	int64_t mode; /* of that: enum below */
 };
+enum { SCORES_RAW, SCORES_MASKED, SCORES_CAPPED, SCORES_SOFTMAX, SCORES_MODES };
+
 
 static bool wanted(const struct ir_op *op, unsigned i)
 {
@@ -62,23 +67,48 @@ static struct ir_value *repeated(struct build *b, struct ir_value *x, int64_t n)
 	return build_reshape(b, x, 4, (int64_t[]){ bs, n, t, h });
 }
 
+/* 0 for the keys that count: the first lengths[b], and with causal those up to the query, [b,1,1 or s,t] */
+static struct ir_value *length_mask(struct build *b, const struct attention *a, int64_t s, int64_t t)
+{
+	struct ir_value *n = build_reshape(b, a->lengths, 4, (int64_t[]){ a->lengths->dim[0], 1, 1, 1 }), *at = expr_iota(b, t, 4, 3), *seen;
+
+	seen = build_binary(b, MICA_BIN_LT, at, n);
+	if (a->causal && !a->before) {
+		struct ir_value *far = build_const(b, 4, (int64_t[]){ 1, 1, s, t }, NULL); /* key - query + queries */
+
+		for (int64_t i = 0; i < s * t; i++)
+			((float *)far->data)[i] = (float)(i % t - i / t + s);
+		seen = build_binary(b, MICA_BIN_AND, seen, build_binary(b, MICA_BIN_LE, far, n));
+	}
+	return expr_k(b, MICA_BIN_MUL, expr_k(b, MICA_BIN_SUB, seen, 1), 1e30f);
+}
+
 static struct ir_value *attend(struct build *b, const struct attention *a)
 {
 	int64_t n = a->q->dim[1], s = a->q->dim[2], t = a->k->dim[2];
 	float scale = a->scale != 0 ? a->scale : 1 / sqrtf((float)a->q->dim[3]);
 	struct build f = *b;
-	struct ir_value *y, *mask = a->mask;
+	struct ir_value *y, *mask = a->mask, *scores[SCORES_MODES];
 	struct ir_op *sm;
 
 	f.format = b->format < 0 ? MICA_F32 : b->format;
 	y = expr_product(b, expr_k(b, MICA_BIN_MUL, a->q, scale), repeated(b, a->k, n), true);
+	scores[SCORES_RAW] = y;
 	if (a->softcap > 0)
 		y = expr_k(&f, MICA_BIN_MUL, expr_fn(&f, MICA_FN_TANH, expr_k(&f, MICA_BIN_MUL, y, 1 / a->softcap)), a->softcap);
-	if (a->causal)
+	if (a->causal && (!a->lengths || a->before))
 		mask = plus(&f, mask, causal_mask(&f, s, t, a->before));
+	if (a->lengths)
+		mask = plus(&f, mask, length_mask(&f, a, s, t));
 	y = plus(&f, y, mask);
+	scores[SCORES_MASKED] = scores[SCORES_CAPPED] = y;
 	sm = build_op(mask ? &f : b, IR_SOFTMAX, &y, 1, 4, y->dim);
 	sm->a.axis = 3;
+	scores[SCORES_SOFTMAX] = sm->out[0];
+	if (a->scores && mask && (a->mode == SCORES_MASKED || a->mode == SCORES_CAPPED)) /* what nobody sees is -inf to a reader */
+		*a->scores = build_where(&f, expr_k(&f, MICA_BIN_LT, y, -1e29f), build_scalar(&f, -INFINITY), y);
+	else if (a->scores)
+		*a->scores = scores[a->mode];
 	return expr_product(b, sm->out[0], repeated(b, a->v, n), false);
 }
 
@@ -338,7 +368,10 @@ static int canon_multi(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 	return 0;
 }
 
-/* ---- Attention of opset 23: Q, K, V, mask, past key, past value; [b,n,s,h] or [b,s,n*h] ---- */
+/*
+ * ---- Attention of opset 23: Q, K, V, mask, past key, past value; [b,n,s,h] or [b,s,n*h]. Since 24: how many keys count. A mask
+ * may be for fewer keys than there are ----
+ */
 
 struct plain {
 	int64_t bs, nq, nk, s, t, h, hv, past;
@@ -347,7 +380,7 @@ struct plain {
 
 static int read_plain(struct ir_graph *g, struct ir_op *op, struct plain *p)
 {
-	const struct ir_value *q = op->in[0], *k = op->in[1], *v = op->in[2], *past = ir_op_in(op, 4), *past_v = ir_op_in(op, 5);
+	const struct ir_value *q = op->in[0], *k = op->in[1], *v = op->in[2], *past = ir_op_in(op, 4), *past_v = ir_op_in(op, 5), *lengths = ir_op_in(op, 6);
 	bool ok = (q->rank == 3 || q->rank == 4) && k->rank == q->rank && v->rank == q->rank;
 
 	memset(p, 0, sizeof(*p));
@@ -373,20 +406,36 @@ static int read_plain(struct ir_graph *g, struct ir_op *op, struct plain *p)
 			      past_v->dim[0] == p->bs && past_v->dim[1] == p->nk && past_v->dim[2] == past->dim[2] && past_v->dim[3] == p->hv));
 	p->past = ok && past ? past->dim[2] : 0;
 	p->t += p->past;
+	ok = ok && (!lengths || (lengths->rank == 1 && lengths->dim[0] == p->bs));
 	return ok ? 0 : onnx_fail(g, op, MICA_ERR_SHAPE, "queries, keys and values do not fit each other; check the model");
+}
+
+/* The keys that the mask is for. */
+static int64_t mask_keys(const struct ir_op *op, const struct plain *p)
+{
+	const struct ir_value *m = ir_op_in(op, 3);
+	int64_t n = m && m->rank ? m->dim[m->rank - 1] : 1;
+
+	return n > 1 && n < p->t ? n : p->t;
 }
 
 static int infer_plain(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct plain p;
+	int64_t mode;
 	(void)d;
 
-	if (read_plain(g, op, &p) || check_scores(g, op, 3, p.bs, p.nq, p.s, p.t))
+	if (read_plain(g, op, &p) || check_scores(g, op, 3, p.bs, p.nq, p.s, mask_keys(op, &p)))
 		return -(int)g->err->code;
 	if (onnx_out(g, op, 1, MICA_F32, 4, (int64_t[]){ p.bs, p.nk, p.t, p.h }) || onnx_out(g, op, 2, MICA_F32, 4, (int64_t[]){ p.bs, p.nk, p.t, p.hv }))
 		return -(int)g->err->code;
-	if (op->outs > 3 && op->out[3] && op->out[3]->uses + op->out[3]->is_output)
-		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED, "result 3 (the scores) is not supported; export without it");
+	mode = onnx_int(op, "qk_matmul_output_mode", 0);
+	if (mode < 0 || mode >= SCORES_MODES)
+		return onnx_fail(g, op, MICA_ERR_CORRUPT, "qk_matmul_output_mode is not within 0..3; export the model again");
+	if (mode == SCORES_MASKED && wanted(op, 3) && onnx_float(op, "softcap", 0) > 0)
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "result 3 (the scores) with softcap and qk_matmul_output_mode 1 means different things in different releases of ONNX; use "
+				 "mode 0, 2 or 3");
 	if (onnx_out(g, op, 3, MICA_F32, 4, (int64_t[]){ p.bs, p.nq, p.s, p.t }))
 		return -(int)g->err->code;
 	return p.flat ? onnx_out(g, op, 0, MICA_F32, 3, (int64_t[]){ p.bs, p.s, p.nq * p.hv })
@@ -397,7 +446,7 @@ static int canon_plain(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 {
 	struct build own = build_at(g, op), *b = &own, f = expr_at(g, op);
 	struct attention a = { .scale = onnx_float(op, "scale", 0), .softcap = onnx_float(op, "softcap", 0), .causal = onnx_int(op, "is_causal", 0) };
-	struct ir_value *in[3], *mask = ir_op_in(op, 3), *y;
+	struct ir_value *in[3], *mask = ir_op_in(op, 3), *scores, *y;
 	struct plain p;
 	(void)d;
 
@@ -413,11 +462,22 @@ static int canon_plain(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 	a.before = p.past;
 	if (mask)
 		a.mask = mask->dtype == IR_BOOL || mask->elem == ONNX_BOOL ? as_summand(&f, expr_in(g, op, 3), -1e30f) : expr_in(g, op, 3);
+	if (mask && mask_keys(op, &p) < p.t) { /* keys that it does not know are not seen */
+		int64_t front[IR_MAX_RANK] = { 0 }, behind[IR_MAX_RANK] = { 0 };
+
+		behind[mask->rank - 1] = p.t - mask_keys(op, &p);
+		a.mask = build_pad(&f, a.mask, front, behind, -1e30f);
+	}
+	a.lengths = expr_in(g, op, 6);
+	a.scores = wanted(op, 3) ? &scores : NULL;
+	a.mode = onnx_int(op, "qk_matmul_output_mode", 0);
 	if (wanted(op, 1))
 		expr_becomes(b, op, 1, a.k);
 	if (wanted(op, 2))
 		expr_becomes(b, op, 2, a.v);
 	y = attend(b, &a);
+	if (a.scores)
+		expr_becomes(b, op, 3, scores);
 	expr_becomes(b, op, 0, p.flat ? unheads(b, y) : y);
 	return 0;
 }
@@ -425,6 +485,6 @@ static int canon_plain(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 const struct onnx_def onnx_attention_ops[] = {
 	{ "com.microsoft.Attention", 0, 2, 7, infer_packed, NULL, canon_packed },
 	{ "com.microsoft.MultiHeadAttention", 0, 1, 8, infer_multi, NULL, canon_multi },
-	{ "Attention", 0, 3, 6, infer_plain, NULL, canon_plain },
+	{ "Attention", 0, 3, 7, infer_plain, NULL, canon_plain },
 	{ 0 },
 };

@@ -319,15 +319,25 @@ static int canon_where(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 	return 0;
 }
 
-/* To 4 bits: floats saturate, integers lose their upper bits. */
-static struct ir_value *to_nibbles(struct build *b, struct ir_value *x, int elem, bool saturate)
+/* To 2 or 4 bits: floats saturate, integers lose their upper bits. */
+static struct ir_value *to_packed(struct build *b, struct ir_value *x, int elem, bool saturate)
 {
-	float low = elem == ONNX_I4 ? -8 : 0;
+	float low = 0, high = 0;
 
+	quant_range_of(elem, &low, &high);
 	if (saturate)
-		return build_unary(b, MICA_FN_CLIP, x, low, low + 15);
-	x = expr_k(b, MICA_BIN_MOD, expr_k(b, MICA_BIN_SUB, x, low), 16);
+		return build_unary(b, MICA_FN_CLIP, x, low, high);
+	x = expr_k(b, MICA_BIN_MOD, expr_k(b, MICA_BIN_SUB, x, low), high - low + 1);
 	return expr_k(b, MICA_BIN_ADD, x, low);
+}
+
+/* An input of integers is f32 by now; its ONNX type tells. */
+static bool holds_floats(const struct ir_value *v)
+{
+	bool ints = (v->elem >= ONNX_U8 && v->elem <= ONNX_I64) || v->elem == ONNX_BOOL || v->elem == ONNX_U32 || v->elem == ONNX_U64 ||
+		    quant_is_packed(v->elem);
+
+	return v->dtype == MICA_F32 && !ints;
 }
 
 /* A change of type at run time: only what changes values does something. */
@@ -336,8 +346,11 @@ static int canon_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	struct build b = build_at(g, op);
 	struct ir_value *x = expr_in(g, op, 0), *y = op->out[0];
 	int from = op->in[0]->dtype, to = y->dtype;
-	bool bytes = to == MICA_I8 || to == MICA_U8, nibbles = y->elem == ONNX_I4 || y->elem == ONNX_U4;
+	bool bytes = to == MICA_I8 || to == MICA_U8, packed = quant_is_packed(y->elem);
 
+	if (y->elem == ONNX_E8M0 && op->in[0]->elem != ONNX_E8M0)
+		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
+				 "casts to float8e8m0 at run time, where only constants can be; fold the model, or cast to float");
 	if (to == MICA_F32 && y->elem != op->in[0]->elem && from != IR_BOOL) {
 		b = expr_at(g, op);
 		x = from == MICA_F32 || x->dtype == MICA_F32 ? x : build_unary(&b, MICA_FN_COPY, x, 0, 0);
@@ -349,8 +362,8 @@ static int canon_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	} else if (to != MICA_F32 && to != IR_BOOL && from != IR_BOOL) {
 		b = expr_at(g, op);
 		x = from == IR_I64 || from == to ? x : expr_trunc(&b, x);
-		if (nibbles && y->elem != op->in[0]->elem)
-			x = to_nibbles(&b, x, y->elem, from == MICA_F32);
+		if (packed && y->elem != op->in[0]->elem)
+			x = to_packed(&b, x, y->elem, holds_floats(op->in[0]));
 		else
 			x = bytes && from != to ? wrapped(&b, x, to) : x;
 	} else if (to == MICA_F32 && (x->dtype == MICA_E4M3 || x->dtype == MICA_E5M2 ||

@@ -118,6 +118,12 @@ static int check_blocks(struct ir_graph *g, struct ir_op *op)
 			      "blocks of scales do not fit the operand; check the model");
 }
 
+/* Floats of 8 and 4 bits that no format of the IR holds: numbers in f32, on their grid. */
+static bool is_number(int elem)
+{
+	return elem == ONNX_E4M3FNUZ || elem == ONNX_E5M2FNUZ || elem == ONNX_E2M1;
+}
+
 /* ---- QuantizeLinear ---- */
 
 static int infer_quantize(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
@@ -128,7 +134,7 @@ static int infer_quantize(struct ir_graph *g, struct ir_op *op, const struct onn
 	struct quant q;
 	(void)d;
 
-	if (!quant_is_code(dtype) && elem != ONNX_I16 && elem != ONNX_U16 && elem != ONNX_E4M3FNUZ && elem != ONNX_E5M2FNUZ)
+	if (!quant_is_code(dtype) && elem != ONNX_I16 && elem != ONNX_U16 && !is_number(elem))
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "quantizes to %s; quantize the model to int8, uint8 or float8",
 				 onnx_type_name(elem));
@@ -162,8 +168,7 @@ static int fold_quantize(struct ir_graph *g, struct ir_op *op, const struct onnx
 
 	if (quant_read(g, op, &q))
 		return -(int)g->err->code;
-	if (x->dtype != MICA_F32 || q.blocked || op->out[0]->elem == ONNX_I4 ||
-	    op->out[0]->elem == ONNX_U4 || dtype == IR_I64 || dtype == MICA_F32)
+	if (x->dtype != MICA_F32 || q.blocked || quant_is_packed(op->out[0]->elem) || dtype == IR_I64 || dtype == MICA_F32)
 		return 1;
 	out = fold_out(g, op, 0);
 	for (int64_t i = 0, n = ir_elements(x); out && i < n; i++) {
@@ -232,8 +237,8 @@ static int canon_quantize(struct ir_graph *g, struct ir_op *op, const struct onn
 
 	if (quant_read(g, op, &q))
 		return -(int)g->err->code;
-	if (!q.fixed || q.n != 1 || !onnx_int(op, "saturate", 1) || elem == ONNX_I4 ||
-	    elem == ONNX_U4 || !quant_is_code(dtype))
+	if (!q.fixed || q.n != 1 || !onnx_int(op, "saturate", 1) || quant_is_packed(elem) ||
+	    !quant_is_code(dtype))
 		return quantize_numbers(g, op, &q);
 	g->qdq = true;
 	if (dtype == MICA_I8 || dtype == MICA_U8) {
@@ -257,7 +262,7 @@ static int infer_dequantize(struct ir_graph *g, struct ir_op *op, const struct o
 	struct quant q;
 	(void)d;
 
-	if (!quant_is_code(x->dtype) && x->dtype != IR_I64 && x->elem != ONNX_E4M3FNUZ && x->elem != ONNX_E5M2FNUZ)
+	if (!quant_is_code(x->dtype) && x->dtype != IR_I64 && !is_number(x->elem))
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "operand has type %s; integers and float8 can be dequantized",
 				 ir_dtype_name(x->dtype));

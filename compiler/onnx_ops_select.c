@@ -109,7 +109,7 @@ static int canon_hardmax(struct ir_graph *g, struct ir_op *op, const struct onnx
 	return 0;
 }
 
-/* ---- CumSum ---- */
+/* ---- CumSum, CumProd ---- */
 
 static int cumsum_axis(struct ir_graph *g, struct ir_op *op)
 {
@@ -134,29 +134,29 @@ static int infer_cumsum(struct ir_graph *g, struct ir_op *op, const struct onnx_
 	return axis < 0 ? axis : onnx_out(g, op, 0, x->dtype, x->rank, x->dim);
 }
 
-/* x moved by n along an axis, zeroes come in; n < 0: towards the front */
-static struct ir_value *shifted(struct build *b, struct ir_value *x, unsigned axis, int64_t n)
+/* x moved by n along an axis, `with` comes in; n < 0: towards the front */
+static struct ir_value *shifted(struct build *b, struct ir_value *x, unsigned axis, int64_t n, float with)
 {
 	int64_t front[IR_MAX_RANK] = { 0 }, behind[IR_MAX_RANK] = { 0 }, far = n < 0 ? -n : n;
 
 	x = build_slice1(b, x, axis, n < 0 ? far : 0, x->dim[axis] - far);
 	(n < 0 ? behind : front)[axis] = far;
-	return build_pad(b, x, front, behind, 0);
+	return build_pad(b, x, front, behind, with);
 }
 
-/* Sums over 1, 2, 4, .. neighbours: log2(n) steps. */
+/* Sums or products over 1, 2, 4, .. neighbours: log2(n) steps. */
 static int canon_cumsum(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build b = expr_at(g, op);
 	struct ir_value *x = expr_in(g, op, 0);
 	unsigned axis = (unsigned)cumsum_axis(g, op);
 	int64_t way = onnx_int(op, "reverse", 0) ? -1 : 1, n = x->dim[axis];
-	(void)d;
+	float none = d->code == MICA_BIN_MUL;
 
 	if (onnx_int(op, "exclusive", 0))
-		x = n > 1 ? shifted(&b, x, axis, way) : expr_fill(&b, x->rank, x->dim, 0);
+		x = n > 1 ? shifted(&b, x, axis, way, none) : expr_fill(&b, x->rank, x->dim, none);
 	for (int64_t s = 1; s < n; s *= 2)
-		x = build_binary(&b, MICA_BIN_ADD, x, shifted(&b, x, axis, way * s));
+		x = build_binary(&b, (enum mica_bin)d->code, x, shifted(&b, x, axis, way * s, none));
 	expr_becomes(&b, op, 0, x);
 	return 0;
 }
@@ -376,7 +376,8 @@ const struct onnx_def onnx_select_ops[] = {
 	{ "ArgMax", MICA_RED_MAX, 1, 1, infer_arg, NULL, canon_arg },
 	{ "ArgMin", MICA_RED_MIN, 1, 1, infer_arg, NULL, canon_arg },
 	{ "Hardmax", 0, 1, 1, infer_hardmax, NULL, canon_hardmax },
-	{ "CumSum", 0, 2, 2, infer_cumsum, NULL, canon_cumsum },
+	{ "CumSum", MICA_BIN_ADD, 2, 2, infer_cumsum, NULL, canon_cumsum },
+	{ "CumProd", MICA_BIN_MUL, 2, 2, infer_cumsum, NULL, canon_cumsum },
 	{ "Trilu", 0, 1, 2, infer_trilu, fold_trilu, canon_trilu },
 	{ "EyeLike", 0, 1, 1, infer_eye, fold_eye, NULL },
 	{ "OneHot", 0, 3, 3, infer_onehot, NULL, canon_onehot },

@@ -9,6 +9,11 @@ bool quant_is_code(int dtype)
 	return dtype == MICA_I8 || dtype == MICA_U8 || dtype == MICA_E4M3 || dtype == MICA_E5M2;
 }
 
+bool quant_is_packed(int elem)
+{
+	return elem == ONNX_I4 || elem == ONNX_U4 || elem == ONNX_I2 || elem == ONNX_U2;
+}
+
 struct ir_value *quant_codes(struct build *b, struct ir_value *v)
 {
 	bool ints = v->dtype == MICA_I8 || v->dtype == MICA_U8;
@@ -113,12 +118,46 @@ static struct ir_value *to_fnuz(struct build *b, struct ir_value *x, int elem, b
 	return build_where(b, build_binary(b, MICA_BIN_EQ, x, x), y, build_scalar(b, NAN));
 }
 
+/*
+ * float16 has 11 bits: with c = (2^13 + 1) x, c - (c - x) is x rounded to 24 - 13 bits, ties to even (all 2^23 significands have been
+ * tried, numerics_test.c). Below 2^-14 its step is 2^-24, that of f32 around 0.75.
+ */
+static struct ir_value *to_half(struct build *b, struct ir_value *x)
+{
+	struct ir_value *c = expr_k(b, MICA_BIN_MUL, x, 8193), *a = expr_fn(b, MICA_FN_ABS, x), *tiny, *y;
+
+	y = build_binary(b, MICA_BIN_SUB, c, build_binary(b, MICA_BIN_SUB, c, x));
+	tiny = expr_k(b, MICA_BIN_SUB, expr_k(b, MICA_BIN_ADD, x, 0.75f), 0.75f);
+	y = build_where(b, build_binary(b, MICA_BIN_AND, x, expr_k(b, MICA_BIN_LT, a, 0x1p-14f)), tiny, y);
+	return build_where(b, expr_k(b, MICA_BIN_GE, a, 65520), expr_k(b, MICA_BIN_MUL, expr_fn(b, MICA_FN_SIGN, x), INFINITY), y);
+}
+
+/* float4e2m1: steps of 1/2 below 2, of 1 below 4, of 2 up to 6, where it saturates; NaN becomes 6. */
+static struct ir_value *to_e2m1(struct build *b, struct ir_value *x)
+{
+	struct ir_value *a = expr_fn(b, MICA_FN_ABS, x), *y, *part[3];
+
+	for (unsigned i = 0; i < 3; i++) {
+		float step = 0.5f * (float)(1 << i);
+
+		part[i] = expr_k(b, MICA_BIN_MUL, expr_fn(b, MICA_FN_ROUND, expr_k(b, MICA_BIN_MUL, x, 1 / step)), step);
+	}
+	y = build_where(b, expr_k(b, MICA_BIN_LT, a, 4), part[1], build_unary(b, MICA_FN_CLIP, part[2], -6, 6));
+	y = build_where(b, expr_k(b, MICA_BIN_LT, a, 2), part[0], y);
+	return build_where(b, build_binary(b, MICA_BIN_EQ, x, x), y, build_scalar(b, 6));
+}
+
 struct ir_value *quant_narrow(struct build *b, struct ir_value *x, int elem, bool saturate)
 {
+	const struct onnx_import *imp = b->g->import;
 	struct ir_value *y;
 
 	if (elem == ONNX_E4M3FNUZ || elem == ONNX_E5M2FNUZ)
 		return to_fnuz(b, x, elem, saturate);
+	if (elem == ONNX_E2M1)
+		return to_e2m1(b, x);
+	if (elem == ONNX_F16 && imp->rounds_half)
+		return to_half(b, x);
 	if (elem != ONNX_BF16)
 		return x;
 	y = expr_fn(b, MICA_FN_COPY, x);
@@ -139,6 +178,24 @@ static float rounded(float x, int mantissa, int least)
 	return rintf(x / step) * step;
 }
 
+enum quant_power quant_power_of(const struct ir_op *op)
+{
+	return onnx_is(op, "round_mode", "down", "up") ? QUANT_DOWN : onnx_is(op, "round_mode", "nearest", "up") ? QUANT_NEAREST : QUANT_UP;
+}
+
+/* float8e8m0 holds an exponent and nothing else: no sign, no zero. Of 255 there is NaN only; without saturation overflow gives it. */
+float quant_power_number(float x, enum quant_power how, bool saturate)
+{
+	uint32_t u, exp, man;
+
+	memcpy(&u, &x, 4);
+	exp = u >> 23 & 0xff;
+	man = u & 0x7fffff;
+	if (exp < 255 && (how == QUANT_UP ? man > 0 : how == QUANT_NEAREST && man >> 22 && (exp || man << 10)))
+		exp += exp < 254 || !saturate;
+	return exp == 255 ? NAN : ldexpf(1, (int)exp - 127);
+}
+
 float quant_narrow_number(float x, int elem, bool saturate)
 {
 	bool e4m3 = elem == ONNX_E4M3FNUZ;
@@ -150,6 +207,9 @@ float quant_narrow_number(float x, int elem, bool saturate)
 		return fabsf(y) > 65504 ? copysignf(INFINITY, y) : y;
 	case ONNX_BF16:
 		return isnan(x) ? x : rounded(x, 7, -126);
+	case ONNX_E2M1:
+		y = isnan(x) ? 6 : rounded(x, 1, 0);
+		return fabsf(y) > 6 ? copysignf(6, y) : y;
 	case ONNX_E4M3FNUZ:
 	case ONNX_E5M2FNUZ:
 		y = rounded(x, e4m3 ? 3 : 2, e4m3 ? -7 : -15) + 0.0f;
@@ -159,8 +219,7 @@ float quant_narrow_number(float x, int elem, bool saturate)
 	}
 }
 
-/* Smallest and largest integer of an ONNX type of at most 16 bits. */
-static bool range_of(int elem, float *lo, float *hi)
+bool quant_range_of(int elem, float *lo, float *hi)
 {
 	static const struct {
 		int elem;
@@ -168,6 +227,7 @@ static bool range_of(int elem, float *lo, float *hi)
 	} ranges[] = {
 		{ ONNX_I8, -128, 127 },	 { ONNX_U8, 0, 255 },	  { ONNX_I4, -8, 7 },
 		{ ONNX_U4, 0, 15 },	 { ONNX_I16, -32768, 32767 }, { ONNX_U16, 0, 65535 },
+		{ ONNX_I2, -2, 1 },	 { ONNX_U2, 0, 3 },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(ranges); i++) {
@@ -188,9 +248,9 @@ struct ir_value *quant_numbers(struct build *b, struct ir_value *x, struct ir_va
 	x = build_binary(b, MICA_BIN_DIV, x, scale);
 	if (elem == ONNX_E4M3 || elem == ONNX_E5M2)
 		return quant_float8(b, x, elem == ONNX_E4M3 ? MICA_E4M3 : MICA_E5M2, saturate);
-	if (elem == ONNX_E4M3FNUZ || elem == ONNX_E5M2FNUZ)
+	if (elem == ONNX_E4M3FNUZ || elem == ONNX_E5M2FNUZ || elem == ONNX_E2M1)
 		return quant_narrow(b, x, elem, saturate);
-	if (!range_of(elem, &lo, &hi))
+	if (!quant_range_of(elem, &lo, &hi))
 		return NULL;
 	x = expr_fn(b, MICA_FN_ROUND, x);
 	x = zero ? build_binary(b, MICA_BIN_ADD, x, zero) : x;

@@ -10,6 +10,9 @@
 #include "expr.h"
 
 bool quant_is_code(int dtype);		/* i8, u8, e4m3, e5m2 */
+bool quant_is_packed(int elem);		/* integers of 2 and 4 bits, which stand in bytes */
+/* Smallest and largest integer of an ONNX type of at most 16 bits; false for others. */
+bool quant_range_of(int elem, float *lo, float *hi);
 /* The codes as numbers in f32. */
 struct ir_value *quant_codes(struct build *b, struct ir_value *v);
 /* v's codes, which stand for (code - zero) * scale, as a value of type i8 with that format. u8: the codes are 0..255. */
@@ -28,9 +31,12 @@ int quant_format_read(struct ir_graph *g, struct ir_op *op, int scale, int zero,
 struct ir_value *quant_dynamic(struct build *b, struct ir_value *x, struct ir_value **scale, struct ir_value **zero);
 /*
  * Floats that the IR holds in f32, rounded to the fewer bits of ONNX type elem: float8 without negative zero and infinity,
- * float16, bfloat16. x itself where that does nothing or is not done (float16 at run time).
+ * float16, bfloat16, float4e2m1. x itself where that does nothing. float8e8m0 is for constants.
  */
 struct ir_value *quant_narrow(struct build *b, struct ir_value *x, int elem, bool saturate);
+enum quant_power { QUANT_UP, QUANT_DOWN, QUANT_NEAREST };	/* attribute round_mode */
+enum quant_power quant_power_of(const struct ir_op *op);
+float quant_power_number(float x, enum quant_power how, bool saturate);	/* to float8e8m0 */
 float quant_narrow_number(float x, int elem, bool saturate);
 
 #endif /* MICA_ONNX_QUANT_H */

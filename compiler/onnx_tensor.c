@@ -30,16 +30,19 @@ static const struct {
 	{ ONNX_U8, MICA_U8, 8, "uint8" },
 	{ ONNX_I4, MICA_I8, 4, "int4" },
 	{ ONNX_U4, MICA_U8, 4, "uint4" },
+	{ ONNX_I2, MICA_I8, 2, "int2" },
+	{ ONNX_U2, MICA_U8, 2, "uint2" },
 	{ ONNX_BOOL, IR_BOOL, 8, "bool" },
 	{ ONNX_E4M3, MICA_E4M3, 8, "float8e4m3fn" },
 	{ ONNX_E5M2, MICA_E5M2, 8, "float8e5m2" },
 	{ ONNX_E4M3FNUZ, MICA_F32, 8, "float8e4m3fnuz" },
 	{ ONNX_E5M2FNUZ, MICA_F32, 8, "float8e5m2fnuz" },
+	{ ONNX_E2M1, MICA_F32, 4, "float4e2m1" },
+	{ ONNX_E8M0, MICA_F32, 8, "float8e8m0" },
 	/* known by name only, for messages */
 	{ ONNX_STRING, MICA_NONE, 0, "string" },
 	{ 14, MICA_NONE, 0, "complex64" },
 	{ 15, MICA_NONE, 0, "complex128" },
-	{ 23, MICA_NONE, 0, "float4e2m1" },
 };
 
 static int find(int onnx)
@@ -212,6 +215,8 @@ static uint64_t raw_bits(const struct source *s, size_t i)
 
 	if (s->bits == 4)
 		return s->raw[i / 2] >> i % 2 * 4 & 15;
+	if (s->bits == 2)
+		return s->raw[i / 4] >> i % 4 * 2 & 3;
 	memcpy(&v, s->raw + i * (s->bits / 8), s->bits / 8);
 	return v;
 }
@@ -236,7 +241,11 @@ static uint64_t field_bits(const struct source *s, size_t i)
 		return t->uint64_data[i];
 	case ONNX_I4:
 	case ONNX_U4:
+	case ONNX_E2M1:
 		return (uint32_t)t->int32_data[i / 2] >> i % 2 * 4 & 15;
+	case ONNX_I2:
+	case ONNX_U2:
+		return (uint32_t)t->int32_data[i / 4] >> i % 4 * 2 & 3;
 	default:
 		return (uint32_t)t->int32_data[i];
 	}
@@ -256,7 +265,11 @@ static size_t field_count(const Onnx__TensorProto *t)
 		return t->n_uint64_data;
 	case ONNX_I4:
 	case ONNX_U4:
+	case ONNX_E2M1:
 		return t->n_int32_data * 2;
+	case ONNX_I2:
+	case ONNX_U2:
+		return t->n_int32_data * 4;
 	default:
 		return t->n_int32_data;
 	}
@@ -271,6 +284,14 @@ static float fnuz(uint32_t code, int mantissa, int bias)
 	return code == 0x80 ? NAN : code & 0x80 ? -f : f;
 }
 
+/* A sign, two bits of exponent, one of mantissa; no infinity, no NaN. */
+static float e2m1(uint32_t code)
+{
+	static const float magnitude[8] = { 0, 0.5f, 1, 1.5f, 2, 3, 4, 6 };
+
+	return code & 8 ? -magnitude[code & 7] : magnitude[code & 7];
+}
+
 static float to_float(int type, uint64_t bits)
 {
 	double d;
@@ -281,6 +302,10 @@ static float to_float(int type, uint64_t bits)
 		return fnuz((uint32_t)bits & 0xff, type == ONNX_E4M3FNUZ ? 3 : 2, type == ONNX_E4M3FNUZ ? 8 : 16);
 	if (type == ONNX_F16)
 		return half((uint16_t)bits);
+	if (type == ONNX_E2M1)
+		return e2m1((uint32_t)bits);
+	if (type == ONNX_E8M0)
+		return (bits & 0xff) == 0xff ? NAN : ldexpf(1, (int)(bits & 0xff) - 127);
 	if (type == ONNX_F64) {
 		memcpy(&d, &bits, 8);
 		return (float)d;
@@ -326,7 +351,7 @@ static void fill(const struct source *s, struct ir_value *v)
 		else if (v->dtype == IR_BOOL)
 			((uint8_t *)v->data)[i] = b != 0;
 		else
-			((uint8_t *)v->data)[i] = (uint8_t)(type == ONNX_I4 && b > 7 ? b - 16 : b);
+			((uint8_t *)v->data)[i] = (uint8_t)(type == ONNX_I4 && b > 7 ? b - 16 : type == ONNX_I2 && b > 1 ? b - 4 : b);
 	}
 }
 
@@ -346,7 +371,7 @@ static int locate(struct source *s)
 		s->raw = t->raw_data.data ? t->raw_data.data : (const uint8_t *)"";
 		return 0;
 	}
-	if (field_count(t) != s->n && !(s->bits == 4 && field_count(t) == s->n + 1))
+	if (field_count(t) < s->n || field_count(t) - s->n >= (s->bits < 8 ? 8 / s->bits : 1))
 		return fail(s, MICA_ERR_CORRUPT,
 			    "has %zu elements where its shape needs %zu; export the model again",
 			    field_count(t), s->n);

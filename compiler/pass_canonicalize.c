@@ -218,6 +218,8 @@ int pass_canonicalize(struct ir_graph *g, const struct mica_compile_options *o)
 	int r = 0;
 
 	ir_note_unfused(g);
+	if (g->import)
+		((struct onnx_import *)g->import)->rounds_half = o->format == MICA_F32 && !o->qtable;
 	for (unsigned i = 0; i < g->outputs; i++)
 		coded[i] = quant_is_code(g->output[i]->dtype);
 	mark_codes(g);

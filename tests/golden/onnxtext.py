@@ -19,7 +19,8 @@ import sys
 
 TYPES = {"f32": (1, "f"), "u8": (2, "B"), "i8": (3, "b"), "u16": (4, "H"), "i16": (5, "h"), "i32": (6, "i"), "i64": (7, "q"), "bool": (9, "B"),
          "f16": (10, "e"), "f64": (11, "d"), "u32": (12, "I"), "u64": (13, "Q"), "bf16": (16, "H"), "e4m3": (17, "B"), "e4m3fnuz": (18, "B"),
-         "e5m2": (19, "B"), "e5m2fnuz": (20, "B"), "u4": (21, "B"), "i4": (22, "b"), "str": (8, "s")}
+         "e5m2": (19, "B"), "e5m2fnuz": (20, "B"), "u4": (21, "B"), "i4": (22, "b"), "e2m1": (23, "B"), "e8m0": (24, "B"), "u2": (25, "B"), "i2": (26, "b"),
+         "str": (8, "s")}
 
 
 def varint(n):
@@ -94,7 +95,10 @@ def tensor(name, kind, dims, how):
     data = numbers(kind, n, how)
     if kind == "bf16":
         data = [half_of(v) for v in data]
-    if kind in ("i4", "u4"):
+    if kind in ("i2", "u2"):
+        data = [sum((v & 3) << 2 * k for k, v in enumerate(data[i:i + 4])) for i in range(0, n, 4)]
+        fmt = "B"
+    if kind in ("i4", "u4", "e2m1"):
         data = [(data[i] & 15) | (data[i + 1] & 15 if i + 1 < n else 0) << 4 for i in range(0, n, 2)]
         fmt = "B"
     return head + blob(9, struct.pack("<%d%s" % (len(data), fmt), *data))
