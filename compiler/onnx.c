@@ -25,6 +25,7 @@ void onnx_import_free(void *opaque)
 		onnx__function_proto__free_unpacked(imp->copies[i], NULL);
 	free(imp->copies);
 	free(imp->dir);
+	free(imp->facts);
 	free(imp->undecided);
 	free(imp);
 }

@@ -27,6 +27,8 @@ struct onnx_import {
 	Onnx__FunctionProto **copies;	/* of functions, with the attributes of a call */
 	unsigned copy_count, copy_cap;
 	bool rounds_half;	/* a Cast to float16 at run time rounds: the model is compiled in f32 */
+	struct int_facts *facts;	/* onnx_integer.c: by a value's id */
+	unsigned fact_count;
 	size_t inlined;		/* nodes of subgraphs so far, to bound hostile files */
 	char *dir;		/* of the model file: where external data may lie */
 	char *undecided;	/* name of the first If of which both branches are computed, and of the input that decides; may be NULL */

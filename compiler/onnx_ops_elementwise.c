@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 #include "fold.h"
+#include "onnx_integer.h"
 #include "onnx_norm.h"
 #include "onnx_quant.h"
 
@@ -282,7 +283,46 @@ static struct ir_value *wrapped(struct build *b, struct ir_value *y, int dtype)
 	return expr_k(b, MICA_BIN_SUB, y, 128);
 }
 
-/* Integers stand as f32 at run time, where those up to 2^24 are exact; a quotient of such is rounded correctly. */
+static bool whole_numbers(const struct ir_value *v)
+{
+	for (int64_t i = 0, n = ir_elements(v); i < n; i++)
+		if (((float *)v->data)[i] != floorf(((float *)v->data)[i]))
+			return false;
+	return true;
+}
+
+/* How the host computes what f32 may not hold, or what wraps; -1: the device does, exactly. */
+static int on_host(struct ir_graph *g, struct ir_op *op, int code)
+{
+	const struct ir_value *exponent = ir_op_in(op, 1);
+	bool bytes = op->out[0]->dtype == MICA_U8 || op->out[0]->dtype == MICA_I8;
+
+	if (code == MICA_BIN_POW && exponent->data && exponent->dtype == MICA_F32 && !whole_numbers(exponent))
+		return -1; /* roots: rounded towards zero */
+	if (code == MICA_BIN_POW)
+		return MICA_HOST_POWER;
+	if (bytes || integer_facts(g, op).exact)
+		return -1;
+	switch (code) {
+	case MICA_BIN_ADD:
+		return MICA_HOST_PLUS;
+	case MICA_BIN_SUB:
+		return MICA_HOST_MINUS;
+	case MICA_BIN_MUL:
+		return MICA_HOST_TIMES;
+	case MICA_BIN_DIV:
+		return MICA_HOST_QUOTIENT;
+	case MICA_BIN_MOD:
+		return onnx_int(op, "fmod", 0) ? MICA_HOST_C_REMAINDER : MICA_HOST_REMAINDER;
+	default:
+		return -1; /* picks one of its operands */
+	}
+}
+
+/*
+ * Integers stand as f32 at run time, where those up to 2^24 are exact; a quotient of such is rounded correctly. What may be larger
+ * the host computes.
+ */
 static int canon_variadic(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	int dtype = op->out[0]->dtype;
@@ -291,10 +331,15 @@ static int canon_variadic(struct ir_graph *g, struct ir_op *op, const struct onn
 			       d->code == MICA_BIN_MUL || d->code == MICA_BIN_POW);
 	struct build b = ints ? expr_at(g, op) : build_at(g, op);
 	struct ir_value *x = expr_in(g, op, 0);
+	int host = ints && op->ins > 1 ? on_host(g, op, d->code) : -1;
 
 	for (unsigned i = 1; i < op->ins; i++) {
 		struct ir_value *y = expr_in(g, op, i);
 
+		if (host >= 0) {
+			x = integer_host(&b, op, (enum mica_host_integer)host, x, y);
+			continue;
+		}
 		if (d->code == MICA_BIN_MOD && onnx_int(op, "fmod", 0))
 			x = remainder_of(&b, x, y);
 		else
@@ -331,15 +376,6 @@ static struct ir_value *to_packed(struct build *b, struct ir_value *x, int elem,
 	return expr_k(b, MICA_BIN_ADD, x, low);
 }
 
-/* An input of integers is f32 by now; its ONNX type tells. */
-static bool holds_floats(const struct ir_value *v)
-{
-	bool ints = (v->elem >= ONNX_U8 && v->elem <= ONNX_I64) || v->elem == ONNX_BOOL || v->elem == ONNX_U32 || v->elem == ONNX_U64 ||
-		    quant_is_packed(v->elem);
-
-	return v->dtype == MICA_F32 && !ints;
-}
-
 /* A change of type at run time: only what changes values does something. */
 static int canon_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
@@ -347,6 +383,7 @@ static int canon_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 	struct ir_value *x = expr_in(g, op, 0), *y = op->out[0];
 	int from = op->in[0]->dtype, to = y->dtype;
 	bool bytes = to == MICA_I8 || to == MICA_U8, packed = quant_is_packed(y->elem);
+	struct int_facts facts = integer_facts(g, op);
 
 	if (y->elem == ONNX_E8M0 && op->in[0]->elem != ONNX_E8M0)
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
@@ -361,9 +398,11 @@ static int canon_cast(struct ir_graph *g, struct ir_op *op, const struct onnx_de
 		x = expr_not(&b, expr_not(&b, x));
 	} else if (to != MICA_F32 && to != IR_BOOL && from != IR_BOOL) {
 		b = expr_at(g, op);
-		x = from == IR_I64 || from == to ? x : expr_trunc(&b, x);
+		x = facts.from_int || from == to ? x : expr_trunc(&b, x);
+		if (to == IR_I64 && facts.from_int && facts.wraps)
+			x = integer_host(&b, op, MICA_HOST_PLUS, x, build_scalar(&b, 0)); /* wraps */
 		if (packed && y->elem != op->in[0]->elem)
-			x = to_packed(&b, x, y->elem, holds_floats(op->in[0]));
+			x = to_packed(&b, x, y->elem, !facts.from_int);
 		else
 			x = bytes && from != to ? wrapped(&b, x, to) : x;
 	} else if (to == MICA_F32 && (x->dtype == MICA_E4M3 || x->dtype == MICA_E5M2 ||

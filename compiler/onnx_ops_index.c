@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "fold.h"
+#include "onnx_integer.h"
 
 static struct ir_value *operand(struct ir_graph *g, struct ir_op *op, unsigned i)
 {
@@ -148,6 +149,12 @@ static int canon_scatter(struct ir_graph *g, struct ir_op *op, const struct onnx
 	if (!d->code)
 		h->a.host_int[0] = onnx_axis(g, op, onnx_int(op, "axis", 0), op->in[0]->rank);
 	h->a.host_int[1] = reduction(g, op);
+	if (integer_is(op->out[0])) { /* a sum that its type or f32 does not hold fails the run */
+		bool is_signed;
+		int width = integer_width(op->out[0], &is_signed);
+
+		h->a.host_int[2] = width - is_signed;
+	}
 	build_becomes(g, op->out[0], h->out[0]);
 	return 0;
 }

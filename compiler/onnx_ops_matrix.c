@@ -5,6 +5,7 @@
 #include <string.h>
 #include "expr.h"
 #include "fold.h"
+#include "onnx_integer.h"
 #include "onnx_norm.h"
 
 /* Operand as f32 unless it is a quantized constant, which keeps its codes. */
@@ -267,6 +268,24 @@ static struct ir_value *log_sum_exp(struct build *b, struct ir_value *x, unsigne
 	return build_binary(b, MICA_BIN_ADD, m, s);
 }
 
+/* Integers that f32 may not hold: the host adds up or multiplies, over the reduced axes in one. */
+static struct ir_value *reduce_on_host(struct build *own, struct ir_op *op, struct ir_value *x, unsigned mask, bool product)
+{
+	struct build b = expr_at(own->g, op);
+	int64_t dim[2] = { 1, 1 };
+	int perm[IR_MAX_RANK];
+	unsigned n = 0;
+
+	for (unsigned reduced = 0; reduced < 2; reduced++)
+		for (unsigned i = 0; i < x->rank; i++)
+			if ((mask >> i & 1) == reduced) {
+				perm[n++] = (int)i;
+				dim[reduced] *= x->dim[i];
+			}
+	x = build_reshape(&b, build_transpose(&b, x, perm), 2, dim);
+	return integer_reduced(&b, op, product ? MICA_HOST_TIMES : MICA_HOST_PLUS, x);
+}
+
 static int canon_reduce(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)
 {
 	struct build b = build_at(g, op);
@@ -275,7 +294,9 @@ static int canon_reduce(struct ir_graph *g, struct ir_op *op, const struct onnx_
 
 	if (mask < 0)
 		return (int)mask;
-	if (d->code == RED_LOGSUMEXP)
+	if (y->dtype == IR_I64 && (d->code == MICA_RED_SUM || d->code == MICA_RED_PROD) && !integer_facts(g, op).exact)
+		v = reduce_on_host(&b, op, x, (unsigned)mask, d->code == MICA_RED_PROD);
+	else if (d->code == RED_LOGSUMEXP)
 		v = log_sum_exp(&b, x, (unsigned)mask);
 	else if (d->code == RED_LOGSUM)
 		v = build_unary(&b, MICA_FN_LOG, build_reduce(&b, MICA_RED_SUM, x, (unsigned)mask),

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "expr.h"
 #include "fold.h"
+#include "onnx_integer.h"
 
 #define MAX_EXACT (1 << 24)
 
@@ -45,7 +46,10 @@ static int infer_arg(struct ir_graph *g, struct ir_op *op, const struct onnx_def
 		else if (onnx_int(op, "keepdims", 1))
 			dim[n++] = 1;
 	}
-	return onnx_out(g, op, 0, IR_I64, n, dim);
+	if (onnx_out(g, op, 0, IR_I64, n, dim))
+		return -(int)g->err->code;
+	op->out[0]->elem = ONNX_I64;
+	return 0;
 }
 
 /*
@@ -153,6 +157,11 @@ static int canon_cumsum(struct ir_graph *g, struct ir_op *op, const struct onnx_
 	int64_t way = onnx_int(op, "reverse", 0) ? -1 : 1, n = x->dim[axis];
 	float none = d->code == MICA_BIN_MUL;
 
+	if (integer_is(op->out[0]) && (none || !integer_facts(g, op).exact)) {
+		expr_becomes(&b, op, 0,
+			     integer_running(&b, op, none ? MICA_HOST_TIMES : MICA_HOST_PLUS, x, axis, onnx_int(op, "exclusive", 0) != 0, way < 0));
+		return 0;
+	}
 	if (onnx_int(op, "exclusive", 0))
 		x = n > 1 ? shifted(&b, x, axis, way, none) : expr_fill(&b, x->rank, x->dim, none);
 	for (int64_t s = 1; s < n; s *= 2)
@@ -288,7 +297,10 @@ static int infer_onehot(struct ir_graph *g, struct ir_op *op, const struct onnx_
 				 "model");
 	for (unsigned i = 0, k = 0; i <= x->rank; i++)
 		dim[i] = (int)i == axis ? (int64_t)depth : x->dim[k++];
-	return onnx_out(g, op, 0, v->dtype, x->rank + 1, dim);
+	if (onnx_out(g, op, 0, v->dtype, x->rank + 1, dim))
+		return -(int)g->err->code;
+	op->out[0]->elem = v->elem;
+	return 0;
 }
 
 static int canon_onehot(struct ir_graph *g, struct ir_op *op, const struct onnx_def *d)

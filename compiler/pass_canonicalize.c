@@ -2,6 +2,7 @@
 /* ONNX operators become the IR's kinds, by the tables of onnx_ops_*.c. The parsed file is released. */
 #include <stdlib.h>
 #include <string.h>
+#include "onnx_integer.h"
 #include "onnx_quant.h"
 
 #define MS_QUANTIZED "com.microsoft.QLinear"
@@ -222,6 +223,7 @@ int pass_canonicalize(struct ir_graph *g, const struct mica_compile_options *o)
 		((struct onnx_import *)g->import)->rounds_half = o->format == MICA_F32 && !o->qtable;
 	for (unsigned i = 0; i < g->outputs; i++)
 		coded[i] = quant_is_code(g->output[i]->dtype);
+	r = g->import ? integer_find(g) : 0;
 	mark_codes(g);
 	settle_inputs(g);
 	for (struct ir_op *op = g->first; op && !r; op = next) {

@@ -200,11 +200,28 @@ static void reduce(float *to, float v, int64_t how)
 	}
 }
 
+/* Update k into element `at` of the result. Integers: doubles hold sums and products of two f32 numbers exactly enough to tell. */
+static bool reduce_into(struct mica_host_call *c, uint64_t at, uint64_t k)
+{
+	float was = c->out[at], v = c->in[2][k];
+	int64_t how = c->step->ints[1], bits = c->step->ints[2];
+	double exact;
+
+	reduce(&c->out[at], v, how);
+	if (!bits || (how != MICA_HOST_ADD && how != MICA_HOST_MUL))
+		return true;
+	exact = how == MICA_HOST_ADD ? (double)was + (double)v : (double)was * (double)v;
+	if ((double)c->out[at] == exact && fabs(exact) < ldexp(1, (int)bits))
+		return true;
+	snprintf(c->why, sizeof(c->why), "result %.0f needs more than f32's 24 bits, or than its type has", exact);
+	return false;
+}
+
 static const char *check_scatter(const struct mica_host_step *s)
 {
 	if (!host_same_dims(&s->in[0], &s->out))
 		return "the result has not the shape of the operand";
-	if (s->ints[1] < 0 || s->ints[1] >= MICA_HOST_REDUCTIONS)
+	if (s->ints[1] < 0 || s->ints[1] >= MICA_HOST_REDUCTIONS || s->ints[2] < 0 || s->ints[2] > 64)
 		return "unknown reduction";
 	return NULL;
 }
@@ -228,7 +245,8 @@ int mica_host_run_scatter_elements(struct mica_host_call *c)
 	for (uint64_t k = 0; k < n; k++, next_position(idx, pos)) {
 		if (!element_of(c, pos, k, &at))
 			return -1;
-		reduce(&c->out[at], c->in[2][k], c->step->ints[1]);
+		if (!reduce_into(c, at, k))
+			return -1;
 	}
 	return 0;
 }
@@ -251,7 +269,8 @@ int mica_host_run_scatter_nd(struct mica_host_call *c)
 		if (!slice_of(c, &t, k, &at))
 			return -1;
 		for (uint64_t i = 0; i < t.size; i++)
-			reduce(&c->out[at * t.size + i], c->in[2][k * t.size + i], c->step->ints[1]);
+			if (!reduce_into(c, at * t.size + i, k * t.size + i))
+				return -1;
 	}
 	return 0;
 }

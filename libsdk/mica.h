@@ -289,7 +289,7 @@ struct mica_array {
 int mica_npy_load(const char *path, struct mica_array *out);
 /* Writes atomically (temporary file, rename). */
 int mica_npy_save(const char *path, const struct mica_array *a);
-/* Elements first.. of any numeric type as f32. */
+/* Elements first.. of any numeric type as f32. Floats are rounded, an integer that f32 does not hold is refused (ERANGE). */
 int mica_array_to_f32(const struct mica_array *a, size_t first, size_t count, float *dst);
 /* Headerless f32, little endian. */
 int mica_bin_load(const char *path, struct mica_array *out);

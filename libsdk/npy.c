@@ -205,15 +205,23 @@ int mica_bin_load(const char *path, struct mica_array *out)
 	return ret;
 }
 
+static int inexact(size_t at, long double value)
+{
+	return sdk_err(ERANGE, "element %zu is %.0Lf, which f32 does not hold exactly (24 bits); bring the integers below 2^24", at, value);
+}
+
 int mica_array_to_f32(const struct mica_array *a, size_t first, size_t count, float *dst)
 {
 	if (first > a->elements || count > a->elements - first)
 		return sdk_err(ERANGE, "the array has %zu elements, %zu from %zu on were asked for", a->elements, count, first);
-#define CONVERT(d, type) \
+#define CONVERT(d, type) /* the significand of long double holds all integers */ \
 	if (!strcmp(a->descr, d)) { \
 		const type *src = (const type *)a->data + first; \
 		for (size_t i = 0; i < count; i++) \
 			dst[i] = (float)src[i]; \
+		for (size_t i = 0; i < count && (d[1] == 'i' || d[1] == 'u'); i++) \
+			if ((long double)dst[i] != (long double)src[i]) \
+				return inexact(first + i, (long double)src[i]); \
 		return 0; \
 	}
 	NPY_TYPES(CONVERT)

@@ -442,7 +442,7 @@ static void random_steps_never_leave_their_memory(void **state)
 	}
 	for (unsigned op = 1; op < MICA_HOST_OPS; op++)
 		if (!ran[op] && op != MICA_HOST_NON_MAX_SUPPRESSION && op != MICA_HOST_ROI_ALIGN && op != MICA_HOST_GRID_SAMPLE &&
-		    op != MICA_HOST_DEFORM && op != MICA_HOST_BITS)
+		    op != MICA_HOST_DEFORM && op != MICA_HOST_BITS && op != MICA_HOST_INTEGER && op != MICA_HOST_RUNNING)
 			fail_msg("%s never ran: the test is blind", mica_host_name(op));
 }
 
@@ -465,6 +465,11 @@ static void random_image_steps_never_leave_their_memory(void **state)
 		struct mica_host_step bits = { .op = MICA_HOST_BITS, .ins = 2, .in = { { MICA_F32, 2, { h, w } }, { MICA_F32, 2, { h, w } } },
 			.out = { MICA_F32, 2, { h, w } }, .ints = { rnd(MICA_HOST_BIT_OPS), 8 << rnd(4), rnd(2) } };
 
+		struct mica_host_step ints = { .op = MICA_HOST_INTEGER, .ins = 2, .in = { { MICA_F32, 2, { h, w } }, { MICA_F32, 2, { h, w } } },
+			.out = { MICA_F32, 2, { h, w } }, .ints = { rnd(MICA_HOST_INTEGER_OPS), 8 << rnd(4), rnd(2) } };
+		struct mica_host_step running = { .op = MICA_HOST_RUNNING, .ins = 1, .in = { { MICA_F32, 3, { b, h, w } } },
+			.out = { MICA_F32, 3, { b, h, w } }, .ints = { rnd(3), rnd(2) * MICA_HOST_TIMES, 8 << rnd(4), rnd(2), rnd(2), rnd(2) } };
+
 		assert_null(mica_host_check(&nms));
 		assert_null(mica_host_check(&roi));
 		assert_null(mica_host_check(&grid));
@@ -475,12 +480,73 @@ static void random_image_steps_never_leave_their_memory(void **state)
 		check_step_runs(&grid);
 		check_step_runs(&deform);
 		check_step_runs(&bits);
+		assert_null(mica_host_check(&ints));
+		check_step_runs(&ints);
+		assert_null(mica_host_check(&running));
+		check_step_runs(&running);
+		running.ints[6] = running.out.dim[running.ints[0]] = 1;
+		assert_null(mica_host_check(&running));
+		check_step_runs(&running);
+	}
+}
+
+/* ---- integers ---- */
+
+static int integer(unsigned how, int width, bool is_signed, float x, float y, float *r, char why[128])
+{
+	struct mica_host_step s = { .op = MICA_HOST_INTEGER, .ins = 2, .ints = { how, width, is_signed } };
+	struct mica_host_call c = { .step = &s, .in = { &x, &y }, .out = r };
+	int ret;
+
+	for (unsigned i = 0; i < 2; i++)
+		s.in[i].dtype = MICA_F32;
+	s.out.dtype = MICA_F32;
+	assert_null(mica_host_check(&s));
+	ret = mica_host_run(&c);
+	memcpy(why, c.why, sizeof(c.why));
+	return ret;
+}
+
+static void integers_are_exact_or_fail_the_run(void **state)
+{
+	static const struct {
+		unsigned how;
+		int width;
+		bool is_signed;
+		float x, y, r;
+	} good[] = {
+		{ MICA_HOST_PLUS, 64, true, 0x1p24f, -1, 16777215 },	      { MICA_HOST_PLUS, 32, true, 0x1p31f - 128, 128, -0x1p31f },
+		{ MICA_HOST_MINUS, 32, false, 0, 0x1p30f, 0xc0000000p0f },    { MICA_HOST_TIMES, 64, true, 0x1p40f, -0x1p20f, -0x1p60f },
+		{ MICA_HOST_TIMES, 16, false, 65535, 65535, 1 },	      { MICA_HOST_QUOTIENT, 64, true, -0x1p60f - 0x1p59f, 3 * 0x1p20f, -0x1p39f },
+		{ MICA_HOST_REMAINDER, 64, true, -7, 5, 3 },		      { MICA_HOST_C_REMAINDER, 64, true, -7, 5, -2 },
+		{ MICA_HOST_QUOTIENT, 32, true, 5, 0, 0 },		      { MICA_HOST_POWER, 64, true, -3, 15, -14348907 },
+		{ MICA_HOST_POWER, 64, true, -1, -3, -1 },		      { MICA_HOST_POWER, 8, true, 2, 200, 0 },
+	};
+	static const struct {
+		unsigned how;
+		float x, y;
+	} bad[] = {
+		{ MICA_HOST_PLUS, 0x1p24f, 1 }, { MICA_HOST_TIMES, 16777215, 3 }, { MICA_HOST_PLUS, 0.5f, 1 },
+		{ MICA_HOST_PLUS, 0, __builtin_nanf("") }, { MICA_HOST_MINUS, 0x1p63f, 1 },
+	};
+	char why[128];
+	float r;
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		assert_int_equal(integer(good[i].how, good[i].width, good[i].is_signed, good[i].x, good[i].y, &r, why), 0);
+		assert_float_equal(r, good[i].r, 0);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		assert_int_equal(integer(bad[i].how, 64, true, bad[i].x, bad[i].y, &r, why), -1);
+		assert_non_null(strstr(why, i < 2 ? "needs more than f32's 24 bits" : "is not an integer"));
 	}
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(integers_are_exact_or_fail_the_run),
 		cmocka_unit_test(run_computes),
 		cmocka_unit_test(submit_then_wait),
 		cmocka_unit_test(eventfd_becomes_readable),

@@ -123,6 +123,12 @@ static void npy_types_become_f32(void **state)
 	assert_true(out[0] == -9);
 	assert_int_equal(mica_array_to_f32(&a, 1, 2, out), -ERANGE);
 	mica_array_free(&a);
+	assert_int_equal(load_npy(2, "{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }", (int64_t[]){ 1ll << 40, 16777217 }, 16, &a), 0);
+	assert_int_equal(mica_array_to_f32(&a, 0, 1, out), 0);
+	assert_true(out[0] == 0x1p40f);
+	assert_int_equal(mica_array_to_f32(&a, 0, 2, out), -ERANGE);
+	assert_non_null(strstr(mica_error_text(), "element 1 is 16777217"));
+	mica_array_free(&a);
 	assert_int_equal(load_npy(1, "{'descr': '|u1', 'fortran_order': False, 'shape': (2,), }", "\xff\x01", 2, &a), 0);
 	assert_int_equal(mica_array_to_f32(&a, 0, 2, out), 0);
 	assert_true(out[0] == 255 && out[1] == 1);
