@@ -450,7 +450,7 @@ static int canon_plain(struct ir_graph *g, struct ir_op *op, const struct onnx_d
 	struct plain p;
 	(void)d;
 
-	if (read_plain(g, op, &p) || (a.causal && onnx_room(g, op, p.s, p.t)))
+	if (read_plain(g, op, &p) || ((a.causal || ir_op_in(op, 6)) && onnx_room(g, op, p.s, p.t)))
 		return -(int)g->err->code;
 	for (unsigned i = 0; i < 3; i++) {
 		in[i] = expr_in(g, op, i);

@@ -131,6 +131,8 @@ static int canon_tensor_scatter(struct ir_graph *g, struct ir_op *op, const stru
 
 	if (x->dim[axis] > 1 << 23)
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED, "positions above 2^23 are not supported; make the cache smaller");
+	if (onnx_room(g, op, 1, up->dim[axis]))
+		return -(int)g->err->code;
 	in[1] = expr_iota(b, up->dim[axis], up->rank, axis);
 	for (unsigned i = 0; i < up->rank; i++)
 		dim[i] = i ? 1 : up->dim[0];

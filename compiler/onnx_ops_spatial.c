@@ -131,6 +131,8 @@ static int infer_global(struct ir_graph *g, struct ir_op *op, const struct onnx_
 	int64_t dim[IR_MAX_RANK];
 	(void)d;
 
+	if (x->rank < 2)
+		return onnx_fail(g, op, MICA_ERR_SHAPE, "operand has %u dimensions, at least 2 are needed; check the model", x->rank);
 	for (unsigned i = 0; i < x->rank; i++)
 		dim[i] = i < 2 ? x->dim[i] : 1;
 	return onnx_out(g, op, 0, MICA_F32, x->rank, dim);
@@ -276,7 +278,7 @@ static int infer_det(struct ir_graph *g, struct ir_op *op, const struct onnx_def
 	unsigned r = x->rank;
 	(void)d;
 
-	if (r < 2 || x->dim[r - 1] != x->dim[r - 2] || x->dim[r - 1] > 5)
+	if (r < 2 || x->dim[r - 1] != x->dim[r - 2] || x->dim[r - 1] < 1 || x->dim[r - 1] > 5)
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "only square matrices of up to 5 rows are supported");
 	return onnx_out(g, op, 0, MICA_F32, r - 2, x->dim);
