@@ -252,6 +252,7 @@ struct ir_value *onnx_input_numbers(struct ir_graph *g, const Onnx__GraphProto *
 		return NULL;
 	}
 	v = ir_const_new(g, in->name, dtype, shape.rank, shape.dim, NULL);
+	v->elem = tensor_type(in)->elem_type;
 	if (count != 1 && count != ir_elements(v)) {
 		mica_err_set(g->err, MICA_ERR_USAGE, "--const %.200s: has %lld numbers; the input has %lld elements (one number fills all)",
 			     in->name, (long long)count, (long long)ir_elements(v));

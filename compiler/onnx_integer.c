@@ -314,21 +314,28 @@ static int check_op(struct ir_graph *g, struct ir_op *op)
 	return product_small(g, op, depth) ? 0 : refuse(g, op);
 }
 
+/* f32 holds k. */
+static bool holds(int64_t k)
+{
+	float f = (float)k;
+
+	return f < 0x1p63f && (int64_t)f == k;
+}
+
 static bool is_limit(int64_t v)
 {
 	return v == INT64_MAX || v == INT32_MAX || v == UINT32_MAX || v == INT64_MIN + 1 || v == -(int64_t)INT32_MAX;
 }
 
 /* The limits of types (masks, open ends) may be rounded. */
-static int check_const(struct ir_graph *g, struct ir_op *op, const struct ir_value *v)
+static int check_const(struct ir_graph *g, struct ir_op *op, const struct ir_value *v, bool limits)
 {
 	int64_t n = v && v->data && v->dtype == IR_I64 ? ir_elements(v) : 0;
 
 	for (int64_t i = 0; i < n; i++) {
 		int64_t k = ((int64_t *)v->data)[i];
-		float f = (float)k;
 
-		if ((f < 0x1p63f && (int64_t)f == k) || is_limit(k))
+		if (holds(k) || (limits && is_limit(k)))
 			continue;
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
 				 "operand '%.100s' holds %lld, which numbers at run time (f32, exact up to 2^24) cannot; make it smaller, or fold the model",
@@ -368,8 +375,11 @@ int integer_find(struct ir_graph *g)
 		if (op->kind != IR_ONNX || !op->outs || !op->out[0])
 			continue;
 		for (unsigned i = 0; i < op->ins; i++)
-			if (is_const_number(op, i) && check_const(g, op, ir_op_in(op, i)))
+			if (is_const_number(op, i) && check_const(g, op, ir_op_in(op, i), true))
 				return -(int)g->err->code;
+		/* what folding made of a result of the model; the caller reads f32 */
+		if (op->out[0]->is_output && !strcmp(op->onnx_type, "Identity") && check_const(g, op, ir_op_in(op, 0), false))
+			return -(int)g->err->code;
 		if (check_op(g, op))
 			return -(int)g->err->code;
 		for (unsigned i = 0; i < op->outs; i++)

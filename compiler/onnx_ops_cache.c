@@ -221,8 +221,8 @@ static int canon_bitcast(struct ir_graph *g, struct ir_op *op, const struct onnx
 	}
 	if (!quant_range_of(op->in[0]->elem, &lo, &hi) || !quant_range_of(y->elem, &lo, &hi))
 		return onnx_fail(g, op, MICA_ERR_UNSUPPORTED,
-				 "casts bits from %s to %s at run time, where numbers are f32; integers of 8 and 16 bits are supported, constants of 32 "
-				 "and 64, too",
+				 "casts bits from %s to %s at run time, where numbers are f32; integers of 8 and 16 bits are supported, constant "
+				 "integers and floats, too",
 				 onnx_type_name(op->in[0]->elem), onnx_type_name(y->elem));
 	all = hi - lo + 1;
 	x = x->dtype == MICA_F32 ? x : build_unary(b, MICA_FN_COPY, x, 0, 0);
