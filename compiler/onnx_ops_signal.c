@@ -167,6 +167,8 @@ static int dft_axis(struct ir_graph *g, struct ir_op *op)
 		return -(int)g->err->code;
 	if (onnx_opset(g) >= 20 && !ir_op_in(op, 2))
 		axis = -2;
+	if (!(fabs(axis) < IR_MAX_RANK + 1))
+		return onnx_fail(g, op, MICA_ERR_SHAPE, "axis %g is out of range; check the model", axis);
 	return x->rank < 2 ? onnx_axis(g, op, 0, 0)
 			   : onnx_axis(g, op, (int64_t)axis, x->rank);
 }

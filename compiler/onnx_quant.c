@@ -120,7 +120,7 @@ static struct ir_value *to_fnuz(struct build *b, struct ir_value *x, int elem, b
 
 /*
  * float16 has 11 bits: with c = (2^13 + 1) x, c - (c - x) is x rounded to 24 - 13 bits, ties to even (all 2^23 significands have been
- * tried, numerics_test.c). Below 2^-14 its step is 2^-24, that of f32 around 0.75.
+ * tried, onnx_fp8_test.c). Below 2^-14 its step is 2^-24, that of f32 around 0.75.
  */
 static struct ir_value *to_half(struct build *b, struct ir_value *x)
 {

@@ -398,6 +398,24 @@ static void other_types_are_refused_by_name(void **state)
 	}
 }
 
+/* What a Cast to float16 becomes at run time: c = (2^13 + 1) x, c - (c - x), for every significand. */
+static void splitting_rounds_to_eleven_bits(void **state)
+{
+	(void)state;
+	for (uint32_t m = 0; m < 1u << 23; m++) {
+		uint32_t bits = 127u << 23 | m, low = m & 0x1fff, up = low > 0x1000 || (low == 0x1000 && m >> 13 & 1);
+		float x, want, got, c;
+
+		memcpy(&x, &bits, 4);
+		bits = (bits & ~0x1fffu) + (up ? 0x2000 : 0);
+		memcpy(&want, &bits, 4);
+		c = 8193.0f * x;
+		got = c - (c - x);
+		if (got != want)
+			fail_msg("%a: %a, not %a", (double)x, (double)got, (double)want);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -406,6 +424,7 @@ int main(void)
 		cmocka_unit_test(quantize_in_all_forms),
 		cmocka_unit_test(constants_of_all_codes),
 		cmocka_unit_test(other_types_are_refused_by_name),
+		cmocka_unit_test(splitting_rounds_to_eleven_bits),
 	};
 
 	return cmocka_run_group_tests_name("onnx_fp8", tests, NULL, NULL);
