@@ -50,7 +50,10 @@ float scale_for(float threshold, int dtype)
 /* Up to the next power of two, so that nothing is clipped. */
 static float ruled(const struct ir_graph *g, float scale, int dtype)
 {
-	return g->rules.pow2 && is_8bit(dtype) ? exp2f(ceilf(log2f(scale))) : scale;
+	int e;
+	float m = frexpf(scale, &e); /* exact, which a logarithm just above a power of two is not */
+
+	return g->rules.pow2 && is_8bit(dtype) ? ldexpf(1, m > 0.5f ? e : e - 1) : scale;
 }
 
 void set_scale(const struct ir_graph *g, struct ir_value *v, const struct ir_value *seen)

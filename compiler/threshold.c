@@ -29,8 +29,8 @@ bool calib_needs_bins(enum mica_method method)
 	       method == MICA_METHOD_MSE;
 }
 
-/* Upper end of the first bins that hold the share of all values. */
-static float percentile_threshold(const struct calib_stats *s, double share)
+/* Upper end of the first bins that hold so many percent of all values; percent is not divided, so that it is met exactly. */
+static float percentile_threshold(const struct calib_stats *s, double percent)
 {
 	uint64_t total = 0, sum = 0;
 
@@ -38,7 +38,7 @@ static float percentile_threshold(const struct calib_stats *s, double share)
 		total += s->bin[i];
 	for (unsigned i = 0; i < CALIB_BINS; i++) {
 		sum += s->bin[i];
-		if ((double)sum >= share * (double)total)
+		if (100 * (double)sum >= percent * (double)total)
 			return calib_largest(s) * (float)(i + 1) / CALIB_BINS;
 	}
 	return calib_largest(s);
@@ -134,7 +134,7 @@ float calib_threshold(const struct calib_stats *s, enum mica_method method, doub
 	if (method == MICA_METHOD_KL)
 		t = kl_threshold(s);
 	else if (method == MICA_METHOD_PERCENTILE)
-		t = percentile_threshold(s, percentile / 100);
+		t = percentile_threshold(s, percentile);
 	else if (method == MICA_METHOD_MSE && ir_dtype_size(dtype) == 1)
 		t = mse_threshold(s, (enum mica_dtype)dtype);
 	return t < largest ? t : largest;

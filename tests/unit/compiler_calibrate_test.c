@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Calibration against definitions written again from docs/quantization.md, its tables, and equalization. */
+/* Calibration: thresholds against the values themselves (quant_definitions_test has the definitions), its tables, and equalization. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -66,58 +66,6 @@ static void percentile_is_that_of_the_sorted_values(void **state)
 
 		assert_true(t >= x[at] - width && t <= x[at] + 2 * width);
 	}
-	free(s.bin);
-}
-
-/* D(P || Q) of a clipping to the first n bins, from the page's words: everything above is counted into the last bin. */
-static double naive_kl(const double *hist, unsigned n)
-{
-	double p[2048] = { 0 }, q[2048] = { 0 }, sp = 0, sq = 0, d = 0;
-
-	for (unsigned i = 0; i < 2048; i++)
-		p[i < n ? i : n - 1] += hist[i];
-	for (unsigned level = 0; level < 128; level++) {
-		double mass = 0, cells = 0;
-
-		for (unsigned i = 0; i < n; i++)
-			if (i * 128 / n == level && hist[i] > 0) {
-				mass += hist[i];
-				cells++;
-			}
-		for (unsigned i = 0; i < n; i++)
-			if (i * 128 / n == level && hist[i] > 0)
-				q[i] = mass / cells;
-	}
-	for (unsigned i = 0; i < n; i++) {
-		sp += p[i];
-		sq += q[i];
-	}
-	for (unsigned i = 0; i < n; i++)
-		if (p[i] > 0)
-			d += p[i] / sp * log(p[i] / sp / (q[i] > 0 ? q[i] / sq : 1e-12));
-	return d;
-}
-
-static void kl_is_the_least_divergence(void **state)
-{
-	static float x[N];
-	double hist[2048], least = INFINITY, above = 0, total = 0;
-	struct calib_stats s;
-	float want = 0;
-	(void)state;
-
-	make_stats(&s, x, N);
-	for (unsigned i = 0; i < 2048; i++)
-		total += hist[i] = (double)s.bin[i ? i : 1];
-	for (unsigned n = 2048; n >= 128; n--) {
-		if (above <= 0.001 * total && naive_kl(hist, n) < least) {
-			least = naive_kl(hist, n);
-			want = calib_largest(&s) * (float)n / 2048;
-		}
-		above += hist[n - 1];
-	}
-	assert_true(want < calib_largest(&s));
-	assert_true(fabsf(calib_threshold(&s, MICA_METHOD_KL, 0, MICA_I8) - want) < 1e-6f * want);
 	free(s.bin);
 }
 
@@ -612,8 +560,8 @@ static void one_weight_scale_per_tensor(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(percentile_is_that_of_the_sorted_values), T(kl_is_the_least_divergence),
-		T(mse_clips_where_the_error_is_least),	    T(nothing_but_zeroes_has_the_threshold_zero),
+		T(percentile_is_that_of_the_sorted_values), T(mse_clips_where_the_error_is_least),
+		T(nothing_but_zeroes_has_the_threshold_zero),
 		T(threads_change_nothing),		    T(the_error_is_that_of_the_first_bad_sample),
 		T(a_table_gives_what_the_samples_gave),	    T(tables_may_be_edited),
 		T(mistakes_in_tables_are_named),	    T(auto_without_samples_is_refused),
