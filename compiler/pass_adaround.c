@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* AdaRound: the weights of every 8-bit convolution are rounded anew so that its output is what it was in f32. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "adaround.h"
@@ -49,7 +50,8 @@ static void neighbours(const struct problem *p, int64_t channel, float *below, f
 		grid_around(w->dtype, exact[i] / s, &below[i], &above[i]);
 		below[i] *= s;
 		above[i] *= s;
-		if (now[i] != below[i] && now[i] != above[i]) /* a last bit of w / s */
+		/* A code already, as the largest weight is, but for the last bits of w / s: without them it has no neighbours. */
+		if (fabsf(exact[i] - now[i]) <= 1e-6f * fabsf(now[i]) || (now[i] != below[i] && now[i] != above[i]))
 			below[i] = above[i] = now[i];
 	}
 }
