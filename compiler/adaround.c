@@ -84,7 +84,7 @@ double adaround_solve(const struct adaround *a, float *w, float *error, float *s
 		double g = sweep(a, w, we, diagonal);
 
 		gain += g;
-		if (g <= 1e-4 * gain)
+		if (!(g > 0))
 			break;
 	}
 	for (size_t r = 0; r < a->rows; r++)

@@ -79,7 +79,7 @@ static int stored_as(const struct ir_value *v)
 	return dtype < 0 ? MICA_F32 : dtype;
 }
 
-/* Root mean square of what rounding does to a weight, relative to it; int8: to weights of an even spread. */
+/* Root mean square of what rounding does to a weight, relative to it; int8: to weights whose largest is four times their own. */
 static float noise_of(const struct ir_value *v)
 {
 	float most = 0;

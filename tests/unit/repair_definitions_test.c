@@ -580,7 +580,7 @@ static void no_single_weight_lowers_the_sum(void **state)
 	for (unsigned k = 0; k < 3; k++) {
 		struct costs c;
 
-		three_layers(12, INFINITY, 200 + k);
+		three_layers(16, INFINITY, 221 + k);
 		c = look_at_roundings(f, formats[k]);
 		print_message("%s: %.3f of the nearest's\n", mica_dtype_name(formats[k]), c.got / c.nearest);
 		assert_true(c.got < 0.8 * c.nearest);
