@@ -328,6 +328,24 @@ static void activations_have_the_scale_of_their_threshold(void **state)
 	}
 }
 
+/* Method none: the format's own range, whatever the samples show. */
+static void formats_of_their_own_range_have_the_scale_one(void **state)
+{
+	struct compile_fixture *f = *state;
+
+	prepare(f);
+	fill(4);
+	f->o.method = MICA_METHOD_NONE;
+	for (unsigned k = 1; k < 3; k++) {
+		const struct ir_value *a;
+
+		f->o.format = formats[k];
+		a = pass(f, "quantize");
+		assert_int_equal(a->dtype, formats[k]);
+		assert_true(a->scale == 1 && a->zero == 0);
+	}
+}
+
 /* Codes -128 .. 127 cover what is not clipped, and 0 has a code of its own. */
 static void zero_points_cover_the_range(void **state)
 {
@@ -504,6 +522,7 @@ int main(void)
 		T(mse_clips_to_a_tenth_at_most),
 		T(one_number_is_kept),
 		T(activations_have_the_scale_of_their_threshold),
+		T(formats_of_their_own_range_have_the_scale_one),
 		T(zero_points_cover_the_range),
 		T(powers_of_two_are_never_below),
 		T(weights_have_the_scale_of_the_largest),
