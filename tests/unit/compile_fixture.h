@@ -19,5 +19,14 @@ int compile_teardown(void **state);
 /* The next of a fixed sequence of numbers, even in -1..1; where it begins. */
 void compile_seed(uint32_t to);
 float compile_noise(void);
+/* The same for a whole sample, each with a sequence of its own. */
+void compile_noisy(unsigned sample, float *x, size_t n);
+
+/* The n-th convolution of a graph; the test fails when there is none. */
+struct ir_op *compile_conv(const struct ir_graph *g, unsigned n);
+
+/* Runs g on samples first .. first + count - 1; y gets the output of each, one behind the other. */
+void compile_run(struct ir_graph *g, int (*load)(void *opaque, unsigned sample, const char *input, float *dst, size_t n, struct mica_err *err),
+		 unsigned first, unsigned count, float *y);
 
 #endif /* MICA_TESTS_COMPILE_FIXTURE_H */

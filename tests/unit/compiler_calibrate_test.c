@@ -116,15 +116,13 @@ static const int64_t map[4] = { 1, 2, 16, 16 };
 static int samples(void *opaque, unsigned sample, const char *input, float *dst, size_t n, struct mica_err *err)
 {
 	const unsigned *bad = opaque;
-	uint32_t s = 77 + sample * 7919;
 
 	(void)input;
 	if (bad && sample >= *bad)
 		return mica_err_set(err, MICA_ERR_FILE, "sample %u is unreadable", sample);
-	for (size_t i = 0; i < n; i++) {
-		s = s * 1664525u + 1013904223u;
-		dst[i] = (float)(s >> 8) / (1 << 23) - 1 + (float)sample * 0.01f;
-	}
+	compile_noisy(sample, dst, n);
+	for (size_t i = 0; i < n; i++)
+		dst[i] += (float)sample * 0.01f;
 	return 0;
 }
 
@@ -326,14 +324,6 @@ static void auto_without_samples_is_refused(void **state)
 
 /* ---- equalization ---- */
 
-static const struct ir_op *nth_conv(const struct ir_graph *g, unsigned n)
-{
-	for (const struct ir_op *op = g->first; op; op = op->next)
-		if (op->kind == IR_CONV && !n--)
-			return op;
-	return NULL;
-}
-
 /* Largest |w| for output channel c of the first, for input channel c of the second ([oc,kh,kw,ic]). */
 static float range_out(const struct ir_op *op, int64_t c)
 {
@@ -354,37 +344,6 @@ static float range_in(const struct ir_op *op, int64_t c)
 	return most;
 }
 
-struct output {
-	float *y;
-	unsigned sample;
-};
-
-static int load_sample(void *opaque, const struct ir_value *input, float *dst, size_t n)
-{
-	struct output *o = opaque;
-
-	return samples(NULL, o->sample, input->name, dst, n, NULL);
-}
-
-static void see_output(void *opaque, const struct ir_value *v, const void *codes, size_t n)
-{
-	struct output *o = opaque;
-
-	if (v->is_output)
-		memcpy(o->y, codes, n * sizeof(float));
-}
-
-static void run_graph(struct ir_graph *g, unsigned sample, float *y)
-{
-	struct output o = { .y = y, .sample = sample };
-	struct ir_trace cb = { .load = load_sample, .see = see_output, .opaque = &o };
-	struct ir_tracer *t = ir_tracer_new(g, 1);
-
-	assert_non_null(t);
-	assert_int_equal(ir_tracer_run(t, &cb), 0);
-	ir_tracer_free(t);
-}
-
 /* The outputs before and after: the same function. */
 static void same_function(struct compile_fixture *f, unsigned repair)
 {
@@ -394,10 +353,10 @@ static void same_function(struct compile_fixture *f, unsigned repair)
 	for (unsigned sample = 0; sample < 3; sample++) {
 		f->o.repair = 0;
 		assert_non_null(passes(f, "equalize"));
-		run_graph(f->g, sample, before);
+		compile_run(f->g, samples, sample, 1, before);
 		f->o.repair = repair;
 		assert_non_null(passes(f, "equalize"));
-		run_graph(f->g, sample, after);
+		compile_run(f->g, samples, sample, 1, after);
 		for (int i = 0; i < 4 * 256; i++) {
 			diff = fmax(diff, fabs((double)before[i] - after[i]));
 			size = fmax(size, fabs((double)before[i]));
@@ -416,14 +375,14 @@ static void equalized_ranges_are_geometric_means(void **state)
 	ob_write(f->path);
 	assert_non_null(passes(f, "equalize"));
 	for (int c = 0; c < 3; c++)
-		want[c] = sqrtf(range_out(nth_conv(f->g, 0), c) * range_in(nth_conv(f->g, 1), c));
+		want[c] = sqrtf(range_out(compile_conv(f->g, 0), c) * range_in(compile_conv(f->g, 1), c));
 	assert_true(f->g->equalized == 0);
 	f->o.repair = MICA_REPAIR_CLE;
 	assert_non_null(passes(f, "equalize"));
 	assert_true(f->g->equalized != 0);
 	for (int c = 0; c < 3; c++) {
-		assert_true(fabsf(range_out(nth_conv(f->g, 0), c) / want[c] - 1) < 1e-4f);
-		assert_true(fabsf(range_in(nth_conv(f->g, 1), c) / want[c] - 1) < 1e-4f);
+		assert_true(fabsf(range_out(compile_conv(f->g, 0), c) / want[c] - 1) < 1e-4f);
+		assert_true(fabsf(range_in(compile_conv(f->g, 1), c) / want[c] - 1) < 1e-4f);
 	}
 	same_function(f, MICA_REPAIR_CLE);
 }
@@ -440,12 +399,12 @@ static void equalization_respects_a_clip(void **state)
 	assert_non_null(passes(f, "equalize"));
 	assert_true(f->g->equalized == 0); /* nobody knows what reaches the clip */
 	f->o.format = MICA_I8;
-	before = range_out(nth_conv(f->g, 0), 2);
+	before = range_out(compile_conv(f->g, 0), 2);
 	f->o.calib = (struct mica_calib){ .count = 5, .load = samples };
 	assert_non_null(passes(f, "equalize"));
 	assert_true(f->g->equalized != 0);
-	assert_true(range_out(nth_conv(f->g, 0), 2) == before);
-	assert_true(range_out(nth_conv(f->g, 0), 0) > 0.1f);
+	assert_true(range_out(compile_conv(f->g, 0), 2) == before);
+	assert_true(range_out(compile_conv(f->g, 0), 0) > 0.1f);
 	same_function(f, MICA_REPAIR_CLE);
 }
 
@@ -483,12 +442,12 @@ static void equalization_rescues_int8(void **state)
 	f->o.calib = (struct mica_calib){ .count = 5, .load = samples };
 	f->o.format = MICA_F32;
 	assert_non_null(passes(f, NULL));
-	run_graph(f->g, 3, want);
+	compile_run(f->g, samples, 3, 1, want);
 	f->o.format = MICA_I8;
 	for (int k = 0; k < 2; k++) {
 		f->o.repair = k ? MICA_REPAIR_CLE : 0;
 		assert_non_null(passes(f, NULL));
-		run_graph(f->g, 3, got);
+		compile_run(f->g, samples, 3, 1, got);
 		for (int i = 0; i < 4 * 256; i++)
 			error[k] += pow((double)got[i] - want[i], 2);
 	}
@@ -510,12 +469,12 @@ static void zero_points_use_the_whole_range(void **state)
 	f->o.format = MICA_I8;
 	f->o.calib = (struct mica_calib){ .count = 5, .load = samples };
 	assert_non_null(passes(f, NULL));
-	a = nth_conv(f->g, 1)->in[0];
+	a = compile_conv(f->g, 1)->in[0];
 	assert_int_equal(a->zero, 0);
 	assert_true(fabsf(a->scale * 127 / a->max - 1) < 1e-5f);
 	f->o.symmetric = false;
 	assert_non_null(passes(f, NULL));
-	a = nth_conv(f->g, 1)->in[0];
+	a = compile_conv(f->g, 1)->in[0];
 	assert_int_equal(a->zero, -128); /* behind a ReLU */
 	assert_true(fabsf(a->scale * 255 / a->max - 1) < 1e-5f);
 }

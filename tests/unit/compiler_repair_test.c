@@ -153,15 +153,12 @@ static const int64_t map[4] = { 1, 3, 16, 16 };
 
 static int samples(void *opaque, unsigned sample, const char *input, float *dst, size_t n, struct mica_err *err)
 {
-	uint32_t s = 99 + sample * 7919;
-
 	(void)opaque;
 	(void)input;
 	(void)err;
-	for (size_t i = 0; i < n; i++) {
-		s = s * 1664525u + 1013904223u;
-		dst[i] = 0.3f + (float)(s >> 8) / (1 << 24);
-	}
+	compile_noisy(sample, dst, n);
+	for (size_t i = 0; i < n; i++)
+		dst[i] = 0.8f + dst[i] / 2;
 	return 0;
 }
 
@@ -210,38 +207,9 @@ static struct ir_graph *passes(struct compile_fixture *f)
 	return f->g;
 }
 
-struct output {
-	float *y;
-	unsigned sample;
-};
-
-static int load_sample(void *opaque, const struct ir_value *input, float *dst, size_t n)
-{
-	struct output *o = opaque;
-
-	return samples(NULL, o->sample, input->name, dst, n, NULL);
-}
-
-static void see_output(void *opaque, const struct ir_value *v, const void *codes, size_t n)
-{
-	struct output *o = opaque;
-
-	if (v->is_output)
-		memcpy(o->y, codes, n * sizeof(float));
-}
-
 static void run_graph(struct ir_graph *g, float (*y)[OUT])
 {
-	struct ir_tracer *t = ir_tracer_new(g, 1);
-
-	assert_non_null(t);
-	for (unsigned s = 0; s < SAMPLES; s++) {
-		struct output o = { .y = y[s], .sample = s };
-		struct ir_trace cb = { .load = load_sample, .see = see_output, .opaque = &o };
-
-		assert_int_equal(ir_tracer_run(t, &cb), 0);
-	}
-	ir_tracer_free(t);
+	compile_run(g, samples, 0, SAMPLES, *y);
 }
 
 static double squared(float (*a)[OUT], float (*b)[OUT])
@@ -372,17 +340,6 @@ static void a_clone_is_the_same_graph(void **state)
 
 /* ---- centering ---- */
 
-static struct ir_op *conv_of(struct ir_graph *g, unsigned n)
-{
-	struct ir_op *op = g->first;
-
-	for (; op; op = op->next)
-		if (op->kind == IR_CONV && !n--)
-			break;
-	assert_non_null(op);
-	return op;
-}
-
 /* The value behind the depthwise layer, whose reader has no padding, moves; what stands in front of padding stays. */
 static void centering_keeps_the_function(void **state)
 {
@@ -394,13 +351,13 @@ static void centering_keeps_the_function(void **state)
 	f->o.format = MICA_E4M3;
 	for (struct ir_op *op = f->g->first; op; op = op->next)
 		op->format = -1;
-	act = conv_of(f->g, 1)->a.act;
+	act = compile_conv(f->g, 1)->a.act;
 	assert_int_not_equal(act, MICA_ACT_NONE);
 	assert_int_equal(center_values(f->g, &f->o), 0);
 	assert_int_not_equal(f->g->equalized, 0);	/* a calibration table of it fits no other graph */
-	assert_null(ir_op_in(conv_of(f->g, 0), 4));
-	assert_non_null(ir_op_in(conv_of(f->g, 1), 4));
-	assert_int_equal(conv_of(f->g, 1)->a.act, act);
+	assert_null(ir_op_in(compile_conv(f->g, 0), 4));
+	assert_non_null(ir_op_in(compile_conv(f->g, 1), 4));
+	assert_int_equal(compile_conv(f->g, 1)->a.act, act);
 	run_graph(f->g, repaired);
 	for (unsigned s = 0; s < SAMPLES; s++)
 		for (int i = 0; i < OUT; i++)
@@ -420,7 +377,7 @@ static void centers_keep_zeroes_exact(void **state)
 	f->o.format = MICA_E4M3;
 	f->o.repair = MICA_REPAIR_CENTER;
 	passes(f);
-	op = conv_of(f->g, 1);
+	op = compile_conv(f->g, 1);
 	scale = op->out[0]->scale;
 	for (int64_t i = 0; i < op->out[0]->dim[3]; i++) {
 		float c = ((const float *)op->in[4]->data)[i] / scale;
@@ -475,10 +432,10 @@ static void a_repair_that_does_harm_is_undone(void **state)
 	assert_int_equal(repair_settle(f->g, &f->o, repair_keep(f->g), "nothing", -1), 0);
 	old = repair_keep(f->g);
 	assert_non_null(old);
-	bias = conv_of(f->g, 0)->in[2]->data;
+	bias = compile_conv(f->g, 0)->in[2]->data;
 	bias[3] += 1;
-	((float *)conv_of(f->g, 2)->in[1]->data)[5] *= -2;
-	conv_of(f->g, 1)->a.alpha = 0.5f;
+	((float *)compile_conv(f->g, 2)->in[1]->data)[5] *= -2;
+	compile_conv(f->g, 1)->a.alpha = 0.5f;
 	assert_int_equal(repair_settle(f->g, &f->o, old, "harm", -1), 0);
 	run_graph(f->g, repaired);
 	assert_memory_equal(repaired, f32_out, sizeof(f32_out));
@@ -543,15 +500,15 @@ static void a_qtable_gives_weights_a_format_of_their_own(void **state)
 	prepare(f);
 	file = fdopen(mkstemp(table), "w");
 	assert_non_null(file);
-	fprintf(file, "%s bf16-e4m3\n", conv_of(f->g, 2)->name);
+	fprintf(file, "%s bf16-e4m3\n", compile_conv(f->g, 2)->name);
 	fclose(file);
 	f->o.format = MICA_E5M2;
 	f->o.qtable = table;
 	passes(f);
 	unlink(table);
-	assert_int_equal(conv_of(f->g, 2)->in[0]->dtype, MICA_BF16);
-	assert_int_equal(conv_of(f->g, 2)->in[1]->dtype, MICA_E4M3);
-	assert_int_equal(conv_of(f->g, 1)->in[1]->dtype, MICA_E5M2);
+	assert_int_equal(compile_conv(f->g, 2)->in[0]->dtype, MICA_BF16);
+	assert_int_equal(compile_conv(f->g, 2)->in[1]->dtype, MICA_E4M3);
+	assert_int_equal(compile_conv(f->g, 1)->in[1]->dtype, MICA_E5M2);
 	run_graph(f->g, repaired);
 	f->o.qtable = NULL;
 	run_graph(passes(f), plain);
@@ -592,7 +549,7 @@ static void absorbed_biases_return_what_constants_cost(void **state)
 		error[k] = squared(plain, f32_out);
 	}
 	for (int c = 0; c < 8; c++) /* as far as the smallest value goes */
-		assert_true(((float *)conv_of(f->g, 0)->in[2]->data)[c] < 4);
+		assert_true(((float *)compile_conv(f->g, 0)->in[2]->data)[c] < 4);
 	print_message("int8: absorption %.1f dB\n", 10 * log10(error[0] / error[1]));
 	assert_true(error[1] < error[0] / 100);
 }

@@ -163,21 +163,10 @@ static void compile_unjudged(struct compile_fixture *f, enum mica_dtype format, 
 	assert_non_null(f->g->reference);
 }
 
-static struct ir_op *conv_of(const struct ir_graph *g, unsigned n)
-{
-	struct ir_op *op = g->first;
-
-	for (; op; op = op->next)
-		if (op->kind == IR_CONV && !n--)
-			break;
-	assert_non_null(op);
-	return op;
-}
-
 /* The graph's weights as values, in the order of the model file, and its biases. */
 static void take_constants(const struct ir_graph *g, unsigned l, double *w, double *bias)
 {
-	const struct ir_op *op = conv_of(g, l);
+	const struct ir_op *op = compile_conv(g, l);
 	const struct ir_value *v = op->in[1];
 	int per = net[l].ic / net[l].groups, taps = net[l].k * net[l].k, n = per * taps;
 
@@ -678,7 +667,7 @@ static void centers_have_the_least_cost(void **state)
 		assert_true(center_cost(&r, t, 0, end, shift, false) <= least * (1 + 1e-3));
 		for (int c = 1; c < 12; c++)
 			assert_true(fabs(shift[c] - shift[0]) < 1e-5 * (1 + fabs(biases[0][c])));
-		op = conv_of(f->g, 0);
+		op = compile_conv(f->g, 0);
 		if (shift[0] == 0)
 			continue;
 		assert_int_equal(op->a.act, MICA_ACT_CLIP);

@@ -8,10 +8,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <cmocka.h>
 #include "mica.h"
-#include "onnx_builder.h"
 #include "sdk_builder.h"
 
 #define N BUILT_ELEMENTS
@@ -175,37 +173,17 @@ static void an_arena_is_of_one_device(void **state)
 
 /* ---- with host steps ---- */
 
-/* x f32[N] -> Neg -> TopK, all of them -> Relu -> y: a job, a host step, a job, and the arena between them. */
 static struct mica_session *make_host(struct mica_device *dev, struct mica_arena *a)
 {
-	char onnx[] = "/tmp/mica-arena-XXXXXX", out[] = "/tmp/mica-arena-XXXXXX";
-	int64_t n = N, one = 1;
-	struct mica_compile_options o;
+	struct mica_model *m = load_host_model(dev);
 	struct mica_model_info info;
 	struct mica_session *s;
-	struct mica_model *m;
 
-	close(mkstemp(onnx));
-	close(mkstemp(out));
-	ob_begin(13);
-	ob_input("x", ONNX_F32, 1, &n);
-	ob_raw("k", ONNX_I64, 1, &one, &n, sizeof(n));
-	ob_node("Neg", "neg", (const char *[]){ "x" }, 1);
-	ob_node("TopK", "top", (const char *[]){ "neg", "k" }, 2);
-	ob_node("Relu", "y", (const char *[]){ "top" }, 1);
-	ob_output("y");
-	ob_write(onnx);
-	mica_compile_defaults(&o);
-	o.format = MICA_F32;
-	assert_int_equal(mica_compile(onnx, out, &o, NULL), 0);
-	assert_int_equal(mica_model_load(dev, out, &m), 0);
 	mica_model_get_info(m, &info);
 	assert_true(info.host_steps && info.phases > 1);
 	assert_true(info.arena_size >= N * sizeof(float));
 	assert_int_equal(mica_session_create_in(m, a, &s), 0);
 	mica_model_close(m);
-	unlink(onnx);
-	unlink(out);
 	return s;
 }
 

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: MIT
-/* Small .mica files made by hand, without the compiler. */
+/* Small models: .mica files made by hand, without the compiler, and one that it makes. */
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
+#include <cmocka.h>
+#include "onnx_builder.h"
 #include "sdk_builder.h"
 
 #define BYTES (BUILT_ELEMENTS * 4)
@@ -128,4 +133,38 @@ uint8_t *build_model(unsigned repeat, void (*prepare)(Mica__Model *m), size_t *s
 	file = pack(&m, size);
 	free(stream.commands.data);
 	return file;
+}
+
+/* ---- with the compiler ---- */
+
+static void write_host_model(const char *path)
+{
+	int64_t n = BUILT_ELEMENTS, one = 1;
+
+	ob_begin(13);
+	ob_input("x", ONNX_F32, 1, &n);
+	ob_raw("k", ONNX_I64, 1, &one, &n, sizeof(n));
+	ob_node("Neg", "neg", (const char *[]){ "x" }, 1);
+	ob_node("TopK", "top", (const char *[]){ "neg", "k" }, 2);
+	ob_node("Relu", "y", (const char *[]){ "top" }, 1);
+	ob_output("y");
+	ob_write(path);
+}
+
+struct mica_model *load_host_model(struct mica_device *dev)
+{
+	char onnx[] = "/tmp/mica-host-XXXXXX", out[] = "/tmp/mica-host-XXXXXX";
+	struct mica_compile_options o;
+	struct mica_model *m;
+
+	close(mkstemp(onnx));
+	close(mkstemp(out));
+	write_host_model(onnx);
+	mica_compile_defaults(&o);
+	o.format = MICA_F32;
+	assert_int_equal(mica_compile(onnx, out, &o, NULL), 0);
+	assert_int_equal(mica_model_load(dev, out, &m), 0);
+	unlink(onnx);
+	unlink(out);
+	return m;
 }

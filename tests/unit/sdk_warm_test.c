@@ -3,11 +3,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <unistd.h>
 #include <cmocka.h>
 #include "alloc_count.h"
 #include "mica.h"
-#include "onnx_builder.h"
 #include "sdk_builder.h"
 
 static struct mica_session *make_session(unsigned threads)
@@ -70,37 +68,19 @@ static void so_does_one_with_threads_and_a_timeout(void **state)
 	mica_session_destroy(s);
 }
 
-/* x f32[64] -> TopK -> Relu: host steps and a job. */
 static struct mica_session *make_host_session(void)
 {
-	char onnx[] = "/tmp/mica-warm-XXXXXX", out[] = "/tmp/mica-warm-XXXXXX";
 	struct mica_device_options o = MICA_DEVICE_OPTIONS_INIT;
-	int64_t n = BUILT_ELEMENTS, one = 1;
-	struct mica_compile_options c;
 	struct mica_device *dev;
 	struct mica_session *s;
 	struct mica_model *m;
 
-	close(mkstemp(onnx));
-	close(mkstemp(out));
-	ob_begin(13);
-	ob_input("x", ONNX_F32, 1, &n);
-	ob_raw("k", ONNX_I64, 1, &one, &n, sizeof(n));
-	ob_node("TopK", "top", (const char *[]){ "x", "k" }, 2);
-	ob_node("Relu", "y", (const char *[]){ "top" }, 1);
-	ob_output("y");
-	ob_write(onnx);
-	mica_compile_defaults(&c);
-	c.format = MICA_F32;
-	assert_int_equal(mica_compile(onnx, out, &c, NULL), 0);
 	o.backend = MICA_BACKEND_CPU;
 	assert_int_equal(mica_device_open(&o, &dev), 0);
-	assert_int_equal(mica_model_load(dev, out, &m), 0);
+	m = load_host_model(dev);
 	assert_int_equal(mica_session_create(m, &s), 0);
 	mica_model_close(m);
 	mica_device_close(dev);
-	unlink(onnx);
-	unlink(out);
 	return s;
 }
 
