@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "engine.h"
 
 /* What went wrong. `code` is also the exit code of the mica command (docs/cli.md). The text names place and remedy. */
@@ -28,6 +29,7 @@ struct mica_err { enum mica_err_code code; char text[1024]; };
 int mica_err_set(struct mica_err *err, enum mica_err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* The same for what libsdk/output.h returned: 0, or -errno and libmica's text. */
 int mica_err_output(struct mica_err *err, int ret);
+void mica_html_text(FILE *f, const char *s);	/* escaped, control characters as blanks (report.c) */
 
 enum mica_method { MICA_METHOD_MAX, MICA_METHOD_KL, MICA_METHOD_PERCENTILE, MICA_METHOD_MSE, MICA_METHOD_NONE };
 

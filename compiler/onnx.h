@@ -49,6 +49,7 @@ char *onnx_dir_of(const char *path);	/* to be freed */
 Onnx__TensorProto *onnx_tensor_file(const char *path, struct mica_err *err);
 
 /* ---- onnx_file.c: bytes to a parsed model, however broken they are ---- */
+uint8_t *onnx_slurp(const char *path, const char *what, size_t *size, struct mica_err *err);	/* malloc'ed; what: "an .onnx file" */
 Onnx__ModelProto *onnx_file_read(const char *path, struct mica_err *err);
 
 /* ---- onnx_inputs.c: graph inputs that are no initializers ---- */

@@ -1,38 +1,19 @@
 // SPDX-License-Identifier: MIT
 /* Tensors and ports around a model: TensorProto files (.pb) as numbers, and what a model declares as inputs and outputs. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include "onnx.h"
 
 /* ---- TensorProto files ---- */
 
 Onnx__TensorProto *onnx_tensor_file(const char *path, struct mica_err *err)
 {
-	Onnx__TensorProto *t = NULL;
-	uint8_t *p = NULL;
-	struct stat st;
-	FILE *f = fopen(path, "rbe");
+	size_t size;
+	uint8_t *p = onnx_slurp(path, "a TensorProto (.pb)", &size, err);
+	Onnx__TensorProto *t = p ? onnx__tensor_proto__unpack(NULL, size, p) : NULL;
 
-	if (!f || fstat(fileno(f), &st)) {
-		mica_err_set(err, MICA_ERR_FILE, "%s: cannot be opened: %s", path, strerror(errno));
-		goto out;
-	}
-	if (!S_ISREG(st.st_mode) || st.st_size > INT32_MAX) {
-		mica_err_set(err, MICA_ERR_FILE, "%s: not a regular file below 2 GiB; give a TensorProto (.pb)", path);
-		goto out;
-	}
-	p = malloc((size_t)st.st_size + 1);
-	if (!p)
-		mica_err_set(err, MICA_ERR_MEMORY, "%s: no memory for %lld bytes", path, (long long)st.st_size);
-	else if (fread(p, 1, (size_t)st.st_size, f) != (size_t)st.st_size)
-		mica_err_set(err, MICA_ERR_FILE, "%s: cannot be read: %s", path, strerror(errno ? errno : EIO));
-	else if (!(t = onnx__tensor_proto__unpack(NULL, (size_t)st.st_size, p)))
+	if (p && !t)
 		mica_err_set(err, MICA_ERR_CORRUPT, "%s: is not a TensorProto (.pb); write it with numpy_helper.from_array", path);
-out:
-	if (f)
-		fclose(f);
 	free(p);
 	return t;
 }

@@ -111,7 +111,7 @@ static bool scan(struct scan *s)
 	return true;
 }
 
-static uint8_t *slurp(const char *path, size_t *size, struct mica_err *err)
+uint8_t *onnx_slurp(const char *path, const char *what, size_t *size, struct mica_err *err)
 {
 	uint8_t *p = NULL;
 	struct stat st;
@@ -123,12 +123,12 @@ static uint8_t *slurp(const char *path, size_t *size, struct mica_err *err)
 	}
 	if (!S_ISREG(st.st_mode)) {
 		mica_err_set(err, MICA_ERR_FILE,
-			     "%s: not a regular file; give the path of an .onnx file", path);
+			     "%s: not a regular file; give the path of %s", path, what);
 		goto out;
 	}
 	if (st.st_size == 0 || st.st_size > INT32_MAX) {
-		mica_err_set(err, MICA_ERR_CORRUPT, "%s: %s; export the model again", path,
-			     st.st_size ? "larger than 2 GiB, the limit of an .onnx file (use "
+		mica_err_set(err, MICA_ERR_CORRUPT, "%s: %s; export it again", path,
+			     st.st_size ? "larger than 2 GiB, the limit of such a file (use "
 					  "external data)"
 					: "the file is empty");
 		goto out;
@@ -153,7 +153,7 @@ Onnx__ModelProto *onnx_file_read(const char *path, struct mica_err *err)
 {
 	Onnx__ModelProto *m = NULL;
 	struct scan s = { 0 };
-	uint8_t *p = slurp(path, &s.size, err);
+	uint8_t *p = onnx_slurp(path, "an .onnx file", &s.size, err);
 
 	if (!p)
 		return NULL;

@@ -191,7 +191,7 @@ static void write_json(const struct report *r)
 
 /* ---- HTML ---- */
 
-static void html_text(FILE *f, const char *s)
+void mica_html_text(FILE *f, const char *s)
 {
 	for (; *s; s++) {
 		switch (*s) {
@@ -199,7 +199,7 @@ static void html_text(FILE *f, const char *s)
 		case '>': fputs("&gt;", f); break;
 		case '&': fputs("&amp;", f); break;
 		case '"': fputs("&quot;", f); break;
-		default: fputc(*s, f);
+		default: fputc((unsigned char)*s < 0x20 ? ' ' : *s, f);
 		}
 	}
 }
@@ -213,9 +213,9 @@ static void html_layer(const struct report *r, unsigned i)
 
 	shape_text(s->op->out[0], shape, sizeof(shape));
 	fprintf(r->f, "<tr><td>%u<td>", i);
-	html_text(r->f, s->op->name);
+	mica_html_text(r->f, s->op->name);
 	fputs("<td>", r->f);
-	html_text(r->f, op_type(s->op));
+	mica_html_text(r->f, op_type(s->op));
 	fprintf(r->f, "<td>%s<td>%s<td class=n>%llu<td class=n>%llu<td class=n>%.1f&nbsp;%%<td>%s<td class=n>%u"
 		"<td><div class=bar style=\"margin-left:%.2f%%;width:%.2f%%\"></div>\n",
 		format_of(s->op), shape, (unsigned long long)ir_op_macs(s->op), (unsigned long long)(l->end - l->start),
@@ -239,7 +239,7 @@ static void html_plan(const struct report *r)
 			continue;
 		fprintf(r->f, "<rect x=%.2f y=%.2f width=%.2f height=%.2f><title>", buf->first * w, 400 - (double)(buf->offset + buf->size) * h,
 			(buf->last - buf->first + 1) * w, (double)buf->size * h);
-		html_text(r->f, buf->root->name);
+		mica_html_text(r->f, buf->root->name);
 		fprintf(r->f, ": %llu bytes at %llu, steps %u to %u</title></rect>\n", (unsigned long long)buf->size,
 			(unsigned long long)buf->offset, buf->first, buf->last);
 	}
@@ -295,12 +295,12 @@ static void write_html(const struct report *r)
 	const struct be_state *b = &r->c->state;
 
 	fputs("<!doctype html><meta charset=utf-8><title>", r->f);
-	html_text(r->f, r->c->g->name);
+	mica_html_text(r->f, r->c->g->name);
 	fputs("</title>\n<style>body{font:14px sans-serif;margin:2em}table{border-collapse:collapse;width:100%}"
 	      "td,th{padding:2px 8px;border-bottom:1px solid #ddd;text-align:left}.n{text-align:right}"
 	      ".bar{background:#4a7;height:10px;min-width:1px}td:last-child{width:25%}"
 	      ".plan{width:100%;border:1px solid #999}rect{fill:#4a7;stroke:#fff;stroke-width:.5}.tile{fill:#d93}</style>\n<h1>", r->f);
-	html_text(r->f, r->c->g->name);
+	mica_html_text(r->f, r->c->g->name);
 	fprintf(r->f, "</h1>\n<p>%llu cycles on %u core%s, %.1f %% of the multiply-accumulate units' peak; %llu MACs, %llu bytes read and "
 		"%llu written in DRAM, %llu sent between cores, %u packets.\n",
 		(unsigned long long)r->stats.cycles, r->c->cores, r->c->cores > 1 ? "s" : "",

@@ -263,22 +263,6 @@ static void cpu_session_stop(struct mica_session *s)
 	atomic_store(&((struct cpu_session *)s->priv)->stop, true);
 }
 
-static int init_sync(struct cpu_session *cs)
-{
-	pthread_condattr_t attr;
-	int ret = pthread_mutex_init(&cs->lock, NULL);
-
-	if (ret)
-		return ret;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	ret = pthread_cond_init(&cs->changed, &attr);
-	pthread_condattr_destroy(&attr);
-	if (ret)
-		pthread_mutex_destroy(&cs->lock);
-	return ret;
-}
-
 static int create_engine(struct mica_session *s, struct cpu_session *cs)
 {
 	const struct mica_device *dev = s->model->dev;
@@ -300,7 +284,7 @@ static int cpu_session_create(struct mica_session *s)
 		return sdk_nomem("a session");
 	s->priv = cs;
 	cs->eventfd = -1;
-	if (init_sync(cs)) {
+	if (sdk_sync_init(&cs->lock, &cs->changed)) {
 		ret = sdk_nomem("a lock");
 		goto err_free;
 	}

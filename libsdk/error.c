@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Error text per thread, and names of what the device reports. */
+/* Error text per thread, names of what the device reports, deadlines and what waits for them. */
 #include <errno.h>
 #include <stdarg.h>
 #include <time.h>
@@ -70,4 +70,20 @@ int64_t deadline_after(int64_t timeout_ns)
 	if (__builtin_add_overflow((int64_t)now.tv_sec * 1000000000 + now.tv_nsec, timeout_ns, &t))
 		return INT64_MAX;
 	return t;
+}
+
+int sdk_sync_init(pthread_mutex_t *lock, pthread_cond_t *changed)
+{
+	pthread_condattr_t attr;
+	int ret = pthread_mutex_init(lock, NULL);
+
+	if (ret)
+		return ret;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	ret = pthread_cond_init(changed, &attr);
+	pthread_condattr_destroy(&attr);
+	if (ret)
+		pthread_mutex_destroy(lock);
+	return ret;
 }

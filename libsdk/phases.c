@@ -265,22 +265,6 @@ static size_t scratch_size(const struct mica_model *m)
 	return most + 1;
 }
 
-static int init_sync(struct phases *ph)
-{
-	pthread_condattr_t attr;
-	int ret = pthread_mutex_init(&ph->lock, NULL);
-
-	if (ret)
-		return ret;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	ret = pthread_cond_init(&ph->changed, &attr);
-	pthread_condattr_destroy(&attr);
-	if (ret)
-		pthread_mutex_destroy(&ph->lock);
-	return ret;
-}
-
 int phases_create(struct mica_session *s)
 {
 	const struct mica_model *m = s->model;
@@ -296,7 +280,7 @@ int phases_create(struct mica_session *s)
 	ph->scratch = malloc(scratch_size(m));
 	ph->count = calloc(m->hosts, sizeof(*ph->count));
 	ph->total = calloc(1, s->stats_size);
-	if (!ph->scratch || !ph->count || !ph->total || init_sync(ph)) {
+	if (!ph->scratch || !ph->count || !ph->total || sdk_sync_init(&ph->lock, &ph->changed)) {
 		ret = sdk_nomem("the session's host steps");
 		goto err_free;
 	}

@@ -191,5 +191,7 @@ uint32_t phases_count(const struct mica_session *s, unsigned step);
 
 /* Absolute CLOCK_MONOTONIC time of a relative timeout; INT64_MAX for none. */
 int64_t deadline_after(int64_t timeout_ns);
+/* A lock and a condition whose deadlines are those. 0 or an errno. */
+int sdk_sync_init(pthread_mutex_t *lock, pthread_cond_t *changed);
 
 #endif /* MICA_SDK_H */

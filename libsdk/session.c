@@ -152,59 +152,47 @@ static int check_idle(const struct mica_session *s)
 	return s->state == SESSION_IDLE ? 0 : sdk_err(EBUSY, "the session has a job in flight: wait for it first");
 }
 
-static int check_count(const char *what, const struct mica_tensor_info *t, size_t have, size_t want, const char *unit)
+/* Whether `have` elements (or bytes) are what t, an input or output of a session that does nothing now, holds. */
+static int check_size(const struct mica_session *s, const struct mica_tensor_info *t, const char *what, size_t have, bool bytes)
 {
-	if (have == want)
-		return 0;
-	return sdk_err(ERANGE, "%s '%s' has %zu %s, %zu were given", what, t->name, want, unit, have);
+	size_t want;
+
+	if (!t)
+		return -EINVAL;
+	want = bytes ? t->bytes : t->elements;
+	if (have != want)
+		return sdk_err(ERANGE, "%s '%s' has %zu %s, %zu were given", what, t->name, want, bytes ? "bytes" : "elements", have);
+	return check_idle(s);
 }
 
 int mica_session_set_input_f32(struct mica_session *s, unsigned index, const float *values, size_t elements)
 {
 	const struct mica_tensor_info *t = mica_model_input(s->model, index);
-	int ret;
+	int ret = check_size(s, t, "input", elements, false);
 
-	if (!t)
-		return -EINVAL;
-	ret = check_count("input", t, elements, t->elements, "elements");
 	if (!ret)
-		ret = check_idle(s);
-	if (ret)
-		return ret;
-	mica_quantize(t->dtype, values, segment_ptr(input_seg(s, index)), elements, 1.0f / t->scale, t->zero);
-	return 0;
+		mica_quantize(t->dtype, values, segment_ptr(input_seg(s, index)), elements, 1.0f / t->scale, t->zero);
+	return ret;
 }
 
 int mica_session_set_input_codes(struct mica_session *s, unsigned index, const void *codes, size_t bytes)
 {
 	const struct mica_tensor_info *t = mica_model_input(s->model, index);
-	int ret;
+	int ret = check_size(s, t, "input", bytes, true);
 
-	if (!t)
-		return -EINVAL;
-	ret = check_count("input", t, bytes, t->bytes, "bytes");
 	if (!ret)
-		ret = check_idle(s);
-	if (ret)
-		return ret;
-	memcpy(segment_ptr(input_seg(s, index)), codes, bytes);
-	return 0;
+		memcpy(segment_ptr(input_seg(s, index)), codes, bytes);
+	return ret;
 }
 
 int mica_session_get_output_f32(struct mica_session *s, unsigned index, float *values, size_t elements)
 {
 	const struct mica_tensor_info *t = mica_model_output(s->model, index);
-	int ret;
+	int ret = check_size(s, t, "output", elements, false);
 
-	if (!t)
-		return -EINVAL;
-	ret = check_count("output", t, elements, t->elements, "elements");
 	if (!ret)
-		ret = check_idle(s);
-	if (ret)
-		return ret;
-	mica_dequantize(t->dtype, segment_ptr(output_seg(s, index)), values, elements, t->scale, t->zero);
-	return 0;
+		mica_dequantize(t->dtype, segment_ptr(output_seg(s, index)), values, elements, t->scale, t->zero);
+	return ret;
 }
 
 void *mica_session_input(struct mica_session *s, unsigned index)

@@ -69,11 +69,11 @@ static void format_text(FILE *f, const struct mica_compare_layer *l)
 static void row(FILE *f, const struct mica_compare_layer *l)
 {
 	fprintf(f, "<tr><td class=n data-v=%u>%u<td data-v=\"", l->order, l->order);
-	html_text(f, l->name);
+	mica_html_text(f, l->name);
 	fprintf(f, "\"><a href=\"#l%u\">", l->order);
-	html_text(f, l->name);
+	mica_html_text(f, l->name);
 	fputs("</a><div class=op>", f);
-	html_text(f, l->op);
+	mica_html_text(f, l->op);
 	fprintf(f, " &middot; %s%s</div><td data-v=\"%s\">", l->shape, l->is_output ? " &middot; output" : "", l->format);
 	format_text(f, l);
 	snr_cell(f, l->alone.snr);
@@ -101,9 +101,9 @@ static void card(FILE *f, const struct mica_compare_layer *l)
 	char alone[16], whole[16];
 
 	fprintf(f, "<div class=card id=l%u><h3>%u&ensp;", l->order, l->order);
-	html_text(f, l->name);
+	mica_html_text(f, l->name);
 	fputs("</h3><p>", f);
-	html_text(f, l->op);
+	mica_html_text(f, l->op);
 	fputs(" &middot; ", f);
 	format_text(f, l);
 	fprintf(f, " &middot; alone %s dB, network %s dB<br>f32 %.4g &hellip; %.4g", compare_snr_text(l->alone.snr, alone), compare_snr_text(l->whole.snr, whole),
@@ -133,7 +133,7 @@ static void outputs(FILE *f, const struct mica_comparison *c)
 		if (!l->is_output)
 			continue;
 		fputs("<div class=out><span>output ", f);
-		html_text(f, l->output);
+		mica_html_text(f, l->output);
 		fprintf(f, "</span><b>cosine %.5f</b><span>SNR %s dB &middot; lowest of a sample %.5f</span></div>\n", l->whole.cosine,
 			compare_snr_text(l->whole.snr, snr), l->whole.lowest_cosine);
 	}
@@ -147,7 +147,7 @@ static void warnings(FILE *f, const struct mica_comparison *c)
 	fputs("<ul class=notes>\n", f);
 	for (unsigned i = 0; i < c->warnings; i++) {
 		fputs("<li>", f);
-		html_text(f, c->warning[i]);
+		mica_html_text(f, c->warning[i]);
 		fputc('\n', f);
 	}
 	fputs("</ul>\n", f);
@@ -156,11 +156,11 @@ static void warnings(FILE *f, const struct mica_comparison *c)
 void compare_html(FILE *f, const struct mica_comparison *c, const struct compare_about *about)
 {
 	fputs("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\"><title>", f);
-	html_text(f, about->model);
+	mica_html_text(f, about->model);
 	fprintf(f, " &ndash; mica compare</title><style>%s</style><main><h1>", style);
-	html_text(f, about->model);
+	mica_html_text(f, about->model);
 	fputs("</h1><p class=sub>", f);
-	html_text(f, about->options);
+	mica_html_text(f, about->options);
 	fprintf(f, " &middot; against f32 on %u sample%s &middot; %u layers, %s</p>\n", c->samples, c->samples == 1 ? "" : "s", c->layers, about->order);
 	outputs(f, c);
 	warnings(f, c);

@@ -23,7 +23,6 @@ const char *compare_snr_text(double snr, char text[16]);
 
 /* ---- compare_svg.c ---- */
 
-void html_text(FILE *f, const char *s);	/* escaped */
 void svg_histogram(FILE *f, const struct mica_compare_layer *l);
 void svg_channels(FILE *f, const struct mica_compare_channels *c);
 void svg_profile(FILE *f, const struct mica_comparison *c);	/* SNR over the layers in the order of execution */

@@ -5,19 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void html_text(FILE *f, const char *s)
-{
-	for (; *s; s++) {
-		switch (*s) {
-		case '<': fputs("&lt;", f); break;
-		case '>': fputs("&gt;", f); break;
-		case '&': fputs("&amp;", f); break;
-		case '"': fputs("&quot;", f); break;
-		default: fputc((unsigned char)*s < 0x20 ? ' ' : *s, f);
-		}
-	}
-}
-
 /* ---- histograms ---- */
 
 #define W 440.0
@@ -199,7 +186,7 @@ static void profile_bars(FILE *f, const struct mica_compare_layer *const *l, uns
 
 		fprintf(f, "<a href=\"#l%u\"><rect class=pa x=%.2f y=%.1f width=%.2f height=%.1f><title>%u ", l[i]->order, i * each + gap / 2, y, each - gap, PH - y,
 			l[i]->order);
-		html_text(f, l[i]->name);
+		mica_html_text(f, l[i]->name);
 		fprintf(f, ": alone %s dB, network %s dB</title></rect></a>\n", compare_snr_text(l[i]->alone.snr, alone),
 			compare_snr_text(l[i]->whole.snr, whole));
 	}
