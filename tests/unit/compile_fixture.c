@@ -51,20 +51,23 @@ void compile_seed(uint32_t to)
 	seed = to;
 }
 
+static float next(uint32_t *s)
+{
+	*s = *s * 1664525u + 1013904223u;
+	return (float)(*s >> 8) / (1 << 23) - 1;
+}
+
 float compile_noise(void)
 {
-	seed = seed * 1664525u + 1013904223u;
-	return (float)(seed >> 8) / (1 << 23) - 1;
+	return next(&seed);
 }
 
 void compile_noisy(unsigned sample, float *x, size_t n)
 {
-	uint32_t outer = seed;
+	uint32_t own = 99 + sample * 7919; /* samples are loaded by several threads at once */
 
-	seed = 99 + sample * 7919;
 	for (size_t i = 0; i < n; i++)
-		x[i] = compile_noise();
-	seed = outer;
+		x[i] = next(&own);
 }
 
 struct ir_op *compile_conv(const struct ir_graph *g, unsigned n)
