@@ -126,14 +126,12 @@ double ref_rounding_cost(const double *x, const double *want, const double *weig
 
 /* ---- centering ---- */
 
-/* None; then the ratios of one side to the other that e4m3 has below 448 : 448, each of them on both sides. */
-double ref_center(double lo, double hi, int candidate)
+/* None, the mean, and the parts of the range that e4m3's codes are of 448, from above. */
+double ref_center(double lo, double hi, double mean, int candidate)
 {
-	double ratio = ref_code_value(MICA_E4M3, 0x7eu - (unsigned)(candidate - 1) % 31) / 448;
-
-	if (!candidate)
-		return 0;
-	return candidate <= 31 ? (lo + ratio * hi) / (1 + ratio) : (ratio * lo + hi) / (1 + ratio);
+	if (candidate < 2)
+		return candidate ? mean : 0;
+	return lo + (hi - lo) * ref_code_value(MICA_E4M3, 0x80u - (unsigned)candidate) / 448;
 }
 
 double ref_weight_noise(enum mica_dtype t)
@@ -141,14 +139,19 @@ double ref_weight_noise(enum mica_dtype t)
 	return t == MICA_E4M3 ? 0.026 : t == MICA_E5M2 ? 0.052 : t == MICA_I8 ? 0.009 : 0.0016;
 }
 
-double ref_center_cost(enum mica_dtype t, const double *x, int n, double lo, double hi, double c, double importance)
+double ref_center_cost(enum mica_dtype t, const double *x, int n, double lo, double hi, double c)
 {
-	double scale = ref_scale(fmax(fabs(lo - c), fabs(hi - c)), t), noise = ref_weight_noise(t), sum = 0;
+	double noise = ref_weight_noise(t), sum = 0;
 
 	for (int i = 0; i < n; i++) {
-		double y = x[i] - c, d = y - ref_fake(t, y, scale, 0);
+		double y = x[i] - c, d = y - ref_fake(t, y, ref_scale(hi - lo, t), 0);
 
-		sum += importance * (d * d + noise * noise * y * y);
+		sum += d * d + noise * noise * y * y;
 	}
 	return sum;
+}
+
+double ref_center_aligned(enum mica_dtype t, double lo, double top, double c)
+{
+	return lo + ref_fake(t, c - lo, ref_scale(top, t), 0);
 }

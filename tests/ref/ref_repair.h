@@ -31,10 +31,12 @@ double ref_ridge(const double *x, int rows, int k);
 double ref_rounding_cost(const double *x, const double *want, const double *weight, int rows, int k, const double *w, const double *exact,
 			 double ridge);
 
-/* Center: the candidates, and what storing x - c costs the readers, whose squared weights of that channel are `importance`. */
-#define REF_CENTERS 63
-double ref_center(double lo, double hi, int candidate);
+/* Center, one channel x[n] of a tensor in lo .. hi: the candidates, what storing x - c costs, and where c then moves, as no value is
+ * farther than `top` from its channel's c. */
+#define REF_CENTERS 64
+double ref_center(double lo, double hi, double mean, int candidate);
 double ref_weight_noise(enum mica_dtype t);	/* of rounding a weight, relative to it: root mean square */
-double ref_center_cost(enum mica_dtype t, const double *x, int n, double lo, double hi, double c, double importance);
+double ref_center_cost(enum mica_dtype t, const double *x, int n, double lo, double hi, double c);
+double ref_center_aligned(enum mica_dtype t, double lo, double top, double c);
 
 #endif

@@ -208,43 +208,16 @@ static void center(struct compile_fixture *f, enum mica_dtype t)
 	assert_int_equal(center_values(f->g, &f->o), 0);
 }
 
-/* Readers' squared weights of channel c. */
-static double importance_of(unsigned reader, int c)
-{
-	double sum = 0;
-
-	for (int o = 0; o < net.layer[reader].oc; o++)
-		for (int i = 0; i < net.layer[reader].k * net.layer[reader].k; i++)
-			sum += pow(net.layer[reader].w[(o * net.layer[reader].ic + c) * net.layer[reader].k * net.layer[reader].k + i], 2);
-	return sum;
-}
-
-/* All channels' cost of storing layer 0's output less shift[c] (one for all, or by channel). */
-static double center_cost(const struct net_run *r, enum mica_dtype t, double lo, double hi, const double *shift, bool by_channel)
-{
-	int n = net_side(1) * net_side(1);
-	double sum = 0;
-
-	for (unsigned s = 0; s < NET_SAMPLES; s++)
-		for (int c = 0; c < net.layer[0].oc; c++) {
-			double x[NET_PLACES];
-
-			for (int i = 0; i < n; i++)
-				x[i] = r->x[1][s][c * n + i] - (by_channel ? shift[c] : 0);
-			sum += ref_center_cost(t, x, n, lo, hi, by_channel ? 0 : *shift, importance_of(1, c));
-		}
-	return sum;
-}
-
-/* What left the biases of layer 0; what came back in layer 1 is that times its weights. */
+/* What left layer 0, from its biases or behind its activation; what came back in layer 1 is that times its weights. */
 static void take_shift(const struct compile_fixture *f, double *shift)
 {
 	static double w[NET_WEIGHTS], bias[NET_MOST];
+	const struct ir_value *behind = ir_op_in(compile_conv(f->g, 0), 4);
 	int n = ref_inputs(&net.layer[1]);
 
 	net_constants(f->g, 0, w, bias);
 	for (int c = 0; c < net.layer[0].oc; c++)
-		shift[c] = net.b[0][c] - bias[c];
+		shift[c] = net.b[0][c] - bias[c] - (behind ? (double)((float *)behind->data)[c] : 0);
 	net_constants(f->g, 1, w, bias);
 	for (int o = 0; o < net.layer[1].oc; o++) {
 		double want = net.b[1][o];
@@ -255,74 +228,132 @@ static void take_shift(const struct compile_fixture *f, double *shift)
 	}
 }
 
-/* Behind an activation: the candidate of the least cost, and the ends of the clip move with it. */
-static void centers_have_the_least_cost(void **state)
+/* Layer 0's output by channel: [channel][samples and positions]; the range of all. */
+struct channels {
+	double x[12][NET_ROWS], lo, hi, low[12], high[12], mean[12];
+	int n;
+};
+
+static void take_channels(struct channels *t)
 {
-	struct compile_fixture *f = *state;
 	static struct net_run r;
+	int places = net_side(1) * net_side(1);
 
-	for (unsigned k = 0; k < 12; k++) {
-		enum mica_dtype t = formats[k % 3];
-		double hi = k % 2 ? 1 : INFINITY, end, least = INFINITY, shift[NET_MOST];
-		const struct ir_op *op;
+	net_run(&r);
+	t->n = NET_SAMPLES * places;
+	t->lo = INFINITY;
+	t->hi = -INFINITY;
+	for (int c = 0; c < 12; c++) {
+		t->low[c] = INFINITY;
+		t->high[c] = -INFINITY;
+		t->mean[c] = 0;
+		for (int i = 0; i < t->n; i++) {
+			double x = t->x[c][i] = r.x[1][i / places][c * places + i % places];
 
-		net_two(hi);
-		for (int c = 0; c < 12; c++)
-			net.b[0][c] = (float)(net.b[0][c] + 0.4 * (k / 3) * (c % 4)); /* from mostly zeroes to hardly any */
-		for (int i = 0; i < 5 * 12; i++)
-			net_stretch(&net.w[1][i], 1, i % 4 ? 1 : 4);
-		net_write(f);
-		net_run(&r);
-		end = fmin(hi, r.largest[1]);
-		center(f, t);
-		take_shift(f, shift);
-		for (int i = 0; i < REF_CENTERS; i++) {
-			double c = ref_center(0, end, i);
-
-			least = fmin(least, center_cost(&r, t, 0, end, &c, false));
+			t->low[c] = fmin(t->low[c], x);
+			t->high[c] = fmax(t->high[c], x);
+			t->mean[c] += x / t->n;
 		}
-		print_message("%s, clip %g: c %.4f of %.4f, cost %.6g, the least %.6g\n", mica_dtype_name(t), hi, shift[0], end,
-			      center_cost(&r, t, 0, end, shift, false), least);
-		assert_true(center_cost(&r, t, 0, end, shift, false) <= least * (1 + 1e-3));
-		for (int c = 1; c < 12; c++)
-			assert_true(fabs(shift[c] - shift[0]) < 1e-5 * (1 + fabs(net.b[0][c])));
-		op = compile_conv(f->g, 0);
-		if (shift[0] == 0)
-			continue;
-		assert_int_equal(op->a.act, MICA_ACT_CLIP);
-		assert_true(fabs(op->a.alpha + shift[0]) < 1e-5);
-		assert_true(isinf(hi) ? op->a.beta == FLT_MAX : fabs(op->a.beta - (hi - shift[0])) < 1e-5);
+		t->lo = fmin(t->lo, t->low[c]);
+		t->hi = fmax(t->hi, t->high[c]);
 	}
 }
 
-/* Without activation: every channel's mean where that costs less than none. */
-static void linear_channels_lose_their_means(void **state)
+static double best_center(const struct channels *t, enum mica_dtype type, int c)
+{
+	double best = 0, least = INFINITY;
+
+	for (int k = 0; k < REF_CENTERS; k++) {
+		double at = ref_center(t->lo, t->hi, t->mean[c], k), cost = ref_center_cost(type, t->x[c], t->n, t->lo, t->hi, at);
+
+		if (cost < least) {
+			least = cost;
+			best = at;
+		}
+	}
+	return best;
+}
+
+/* Channels of all kinds: hardly ever above zero, hardly ever below, narrow ones, one that is constant. */
+static void unequal_channels(struct compile_fixture *f, double lo, double hi)
+{
+	net_two(hi);
+	net.layer[0].lo = lo;
+	for (int c = 0; c < 12; c++) {
+		net.b[0][c] = (float)(net.b[0][c] + (c % 4 - 1) * 1.5);
+		net_stretch(&net.w[0][c * 27], 27, c == 5 ? 0 : c % 3 ? 1 : 0.1);
+	}
+	net_write(f);
+}
+
+/* Without activation: of the candidates the one with the least cost, channel by channel. */
+static void centers_have_the_least_cost(void **state)
 {
 	struct compile_fixture *f = *state;
-	static struct net_run r;
+	static struct channels t;
+	unsigned moved = 0;
 
-	for (unsigned k = 0; k < 6; k++) {
-		enum mica_dtype t = formats[k % 3];
-		double mean[NET_MOST] = { 0 }, none[NET_MOST] = { 0 }, shift[NET_MOST], a, b;
-		int n;
+	unequal_channels(f, -INFINITY, INFINITY);
+	take_channels(&t);
+	for (unsigned k = 0; k < 3; k++) {
+		double shift[NET_MOST];
 
-		net_two(INFINITY);
-		net.layer[0].lo = -INFINITY;
-		for (int c = 0; c < 12; c++)
-			net.b[0][c] = (float)(net.b[0][c] + (k < 3 ? (c % 3 - 1) * 4 : 0));
-		net_write(f);
-		net_run(&r);
-		n = net_side(1) * net_side(1);
-		for (int i = 0; i < (int)NET_SAMPLES * 12 * n; i++)
-			mean[i / n % 12] += r.x[1][i / n / 12][i % (12 * n)] / (NET_SAMPLES * n);
-		center(f, t);
+		center(f, formats[k]);
 		take_shift(f, shift);
-		a = center_cost(&r, t, -r.largest[1], r.largest[1], none, true);
-		b = center_cost(&r, t, -r.largest[1], r.largest[1], mean, true);
-		print_message("%s: cost %.6g, without the means %.6g\n", mica_dtype_name(t), a, b);
-		for (int c = 0; c < 12; c++)
-			assert_true(fabs(shift[c] - (b < a ? mean[c] : 0)) < 1e-5 * (1 + fabs(mean[c])));
+		for (int c = 0; c < 12; c++) {
+			double least = ref_center_cost(formats[k], t.x[c], t.n, t.lo, t.hi, best_center(&t, formats[k], c)), near = INFINITY;
+
+			for (int i = 0; i < REF_CENTERS; i++)
+				near = fmin(near, fabs(shift[c] - ref_center(t.lo, t.hi, t.mean[c], i)));
+			assert_true(near < 1e-5);
+			if (ref_center_cost(formats[k], t.x[c], t.n, t.lo, t.hi, shift[c]) > least * (1 + 1e-4) + 1e-7)
+				fail_msg("%s, channel %d: %g instead of %g", mica_dtype_name(formats[k]), c, shift[c], best_center(&t, formats[k], c));
+			moved += shift[c] != 0;
+		}
 	}
+	assert_true(moved >= 24);
+}
+
+/* Behind an activation the same, and then where the lower end of the range is a code, unless that would widen the range. */
+static void centers_keep_the_lower_end_a_code(void **state)
+{
+	struct compile_fixture *f = *state;
+	static struct channels t;
+
+	for (unsigned k = 0; k < 4; k++) {
+		enum mica_dtype type = formats[1 + k % 2];
+		double want[12], shift[NET_MOST], top = 0;
+
+		unequal_channels(f, 0, k < 2 ? INFINITY : 2);
+		take_channels(&t);
+		center(f, type);
+		take_shift(f, shift);
+		for (int c = 0; c < 12; c++) {
+			want[c] = best_center(&t, type, c);
+			top = fmax(top, fmax(want[c] - t.low[c], t.high[c] - want[c]));
+		}
+		for (int c = 0; c < 12; c++) {
+			double to = ref_center_aligned(type, t.lo, top, want[c]);
+
+			if (fmax(to - t.low[c], t.high[c] - to) <= top * (1 + 1e-6))
+				want[c] = to;
+			if (fabs(shift[c] - want[c]) > 1e-5 * (1 + t.hi))
+				fail_msg("%s, channel %d: %g instead of %g", mica_dtype_name(type), c, shift[c], want[c]);
+		}
+	}
+}
+
+/* int8 has zero points for that, and nothing behind an activation. */
+static void int8_is_not_centered_behind_an_activation(void **state)
+{
+	struct compile_fixture *f = *state;
+	double shift[NET_MOST];
+
+	unequal_channels(f, 0, INFINITY);
+	center(f, MICA_I8);
+	take_shift(f, shift);
+	for (int c = 0; c < 12; c++)
+		assert_true(shift[c] == 0);
 }
 
 /* The constants for what rounding does to a weight, which center goes by: weights of all sizes, each as likely. */
@@ -353,7 +384,8 @@ int main(void)
 		T(absorbed_is_what_a_channel_never_goes_below),
 		T(only_private_pairs_are_equalized),
 		T(centers_have_the_least_cost),
-		T(linear_channels_lose_their_means),
+		T(centers_keep_the_lower_end_a_code),
+		T(int8_is_not_centered_behind_an_activation),
 		T(weights_are_as_noisy_as_the_page_says),
 	};
 
