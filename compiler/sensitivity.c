@@ -6,8 +6,6 @@
 #include <time.h>
 #include "sensitivity_parts.h"
 
-#define FAST_SAMPLES 4
-
 void mica_sensitivity_defaults(struct mica_sensitivity_options *s)
 {
 	memset(s, 0, sizeof(*s));
@@ -71,12 +69,14 @@ static int known(struct sens *z, struct sens_candidate *c)
 	int r = sens_log_put(z, c);
 
 	z->r->computed++;
+	z->r->dropped += c->samples < z->samples && z->s->search == SENS_FULL;
 	for (unsigned i = at + 1; i < z->candidates && !r; i++) {
 		struct sens_candidate *d = &z->candidate[i];
 
 		if (d->same != (int)at || d->known)
 			continue;
 		d->score = c->score;
+		d->samples = c->samples;
 		d->known = true;
 		r = sens_log_put(z, d);
 	}
@@ -120,10 +120,36 @@ static int search_naive(struct sens *z)
 		ir_graph_free(g);
 		if (!r && !sens_stopped(z)) {
 			c->known = true;
+			c->samples = z->samples;
 			r = known(z, c);
 		}
 	}
 	return r;
+}
+
+static bool is_whole(const struct sens *z, const struct sens_candidate *c)
+{
+	return c->known && (c->samples == z->samples || z->s->search == SENS_FAST);
+}
+
+/* Candidates of the log that lost against a method which is not asked for now: it is open again what they are worth. */
+static void reopen(struct sens *z)
+{
+	for (unsigned i = 0; i < z->candidates; i++) {
+		struct sens_candidate *c = &z->candidate[i];
+		bool beaten = false;
+
+		if (!c->known || is_whole(z, c))
+			continue;
+		for (unsigned k = 0; k < z->candidates; k++) {
+			const struct sens_candidate *d = &z->candidate[k];
+
+			if (d->op == c->op && d->format == c->format && is_whole(z, d) && d->score.loss < c->score.loss)
+				beaten = true;
+		}
+		c->known = beaten;
+		z->r->resumed -= !beaten;
+	}
 }
 
 /* A log may end between a candidate and those that are the same. */
@@ -137,6 +163,7 @@ static int share_known(struct sens *z)
 		if (c->known || c->same < 0 || !z->candidate[c->same].known)
 			continue;
 		c->score = z->candidate[c->same].score;
+		c->samples = z->candidate[c->same].samples;
 		c->known = true;
 		r = sens_log_put(z, c);
 	}
@@ -145,19 +172,18 @@ static int share_known(struct sens *z)
 
 static int search(struct sens *z)
 {
-	unsigned *order = ir_alloc(z->candidates + 1, sizeof(*order)), *sample = ir_alloc(z->samples, sizeof(*sample));
-	unsigned n, samples = z->samples;
-	bool few = z->s->search == SENS_FAST && z->s->metric != SENS_COMMAND && samples > FAST_SAMPLES;
-	int r = z->s->search == SENS_NAIVE ? 0 : share_known(z);
+	unsigned *order = ir_alloc(z->candidates + 1, sizeof(*order)), n;
+	int r;
 
-	n = list_open(z, order);
-	samples = few ? FAST_SAMPLES : samples;
-	for (unsigned i = 0; i < samples; i++)
-		sample[i] = (unsigned)((uint64_t)i * z->samples / samples);
-	if (!r)
-		r = z->s->search == SENS_NAIVE ? search_naive(z) : sens_search(z, order, n, sample, samples, known);
+	if (z->s->search == SENS_NAIVE) {
+		r = search_naive(z);
+	} else {
+		reopen(z);
+		r = share_known(z);
+		n = list_open(z, order);
+		r = r ? r : sens_search(z, order, n, known);
+	}
 	free(order);
-	free(sample);
 	return r;
 }
 
@@ -167,7 +193,7 @@ static void find_best(struct sens *z)
 		const struct sens_candidate *c = &z->candidate[i];
 		int *best = &z->op[c->op].best[c->format];
 
-		if (c->known && (*best < 0 || c->score.loss < z->candidate[*best].score.loss))
+		if (is_whole(z, c) && (*best < 0 || c->score.loss < z->candidate[*best].score.loss))
 			*best = (int)i;
 	}
 }
@@ -212,6 +238,7 @@ static void fini(struct sens *z)
 	free(z->input);
 	sens_values_free(z, z->reference, z->samples);
 	free(z->print);
+	free(z->order);
 	calib_stats_free(z->stats, z->g->values);
 	for (unsigned f = 0; f < SENS_MOST; f++)
 		for (unsigned m = 0; m < SENS_MOST; m++)

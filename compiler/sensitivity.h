@@ -10,9 +10,9 @@
 
 enum sens_metric { SENS_COS, SENS_SNR, SENS_COMMAND };
 enum sens_search {
-	SENS_FULL,		/* every candidate on all samples */
+	SENS_FULL,		/* every operator and format on all samples; methods until it is certain that they are not the best one */
 	SENS_FAST,		/* one pass on a few samples, one format and method; then straight to the target */
-	SENS_NAIVE,		/* full, but the whole network runs for every candidate: what the measurement compares with */
+	SENS_NAIVE,		/* every candidate on all samples, through the whole network: what the measurement compares with */
 };
 enum sens_order { SENS_BY_LOSS, SENS_BY_CYCLES };
 
@@ -49,6 +49,7 @@ struct mica_sensitivity_options {
 struct mica_sensitivity_result {
 	bool stopped, reached;
 	unsigned operators, candidates, computed, resumed, kept, samples;
+	unsigned dropped;		/* of computed: on fewer samples, because another method of the operator loses less */
 	double cosine, start_cosine;	/* of the mixed network; of the one without operators in float */
 	double prepare_seconds, search_seconds, pick_seconds;
 	double prefix_seconds;		/* of search_seconds: the f32 run over all samples; 0: they took turns */

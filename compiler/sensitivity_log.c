@@ -7,7 +7,8 @@
 #include <unistd.h>
 #include "sensitivity_parts.h"
 
-#define TITLE "# mica sensitivity log 1"
+#define TITLE "# mica sensitivity log 2"
+#define ORDER "# order"
 
 const char *sens_format_name(enum mica_dtype t)
 {
@@ -67,28 +68,57 @@ static struct sens_candidate *find(struct sens *z, const char *name, const char 
 	return NULL;
 }
 
-/* "FORMAT METHOD THRESHOLD LOSS COSINE SNR NAME" */
+static int refuse(const struct sens *z, unsigned line, const char *why)
+{
+	return mica_err_set(z->g->err, MICA_ERR_CORRUPT, "%s:%u: %s; remove the line, or search without --resume", z->s->log, line, why);
+}
+
+/* "# order SAMPLE ..", each sample once. */
+static int take_order(struct sens *z, unsigned line, char *s)
+{
+	unsigned *order = ir_alloc(z->samples, sizeof(*order)), n = 0;
+	bool *seen = ir_alloc(z->samples, sizeof(*seen)), good = true;
+	double at;
+
+	s += *s == ' ';
+	while (good && *s && n < z->samples) {
+		good = number(&s, &at) && at >= 0 && at < z->samples && at == (unsigned)at && !seen[(unsigned)at];
+		if (good)
+			seen[order[n++] = (unsigned)at] = true;
+		s = s ? s : "";
+	}
+	good = good && n == z->samples && !*s;
+	free(seen);
+	free(z->order);
+	z->order = order;
+	return good ? 0 : refuse(z, line, "is no order of all samples");
+}
+
+/* "FORMAT METHOD THRESHOLD SAMPLES LOSS COSINE SNR NAME" */
 static int take_line(struct sens *z, unsigned line, char *s)
 {
 	char *format, *method, *name;
 	struct sens_score score = { 0 };
-	double threshold;
+	double threshold, samples;
 	struct sens_candidate *c;
 
+	if (!strncmp(s, ORDER, strlen(ORDER)))
+		return take_order(z, line, s + strlen(ORDER));
 	if (!*s || *s == '#')
 		return 0;
 	name = s;
 	format = word(&name);
 	method = word(&name);
-	if (!format || !method || !number(&name, &threshold) || !number(&name, &score.loss) || !number(&name, &score.cosine) ||
-	    !number(&name, &score.snr) || !name || !*name)
-		return mica_err_set(z->g->err, MICA_ERR_CORRUPT,
-				    "%s:%u: is no line of a log, which has \"format method threshold loss cosine snr operator\"; remove the line, or search without --resume",
-				    z->s->log, line);
+	if (!format || !method || !number(&name, &threshold) || !number(&name, &samples) || !number(&name, &score.loss) ||
+	    !number(&name, &score.cosine) || !number(&name, &score.snr) || !name || !*name)
+		return refuse(z, line, "is no line of a log, which has \"format method threshold samples loss cosine snr operator\"");
+	if (!(samples >= 1 && samples <= z->samples && samples == (unsigned)samples))
+		return refuse(z, line, "has another number of samples than the search");
 	c = find(z, name, format, method);
 	if (!c || c->known)	/* another choice of formats and methods is fine */
 		return 0;
 	c->known = true;
+	c->samples = (unsigned)samples;
 	c->score = score;
 	z->r->resumed++;
 	return 0;
@@ -168,7 +198,7 @@ int sens_log_open(struct sens *z)
 			r = failed(z);
 	}
 	if (!r && z->log && !good)
-		fprintf(z->log, TITLE "\n%s\n# format method threshold loss cosine snr operator\n", head);
+		fprintf(z->log, TITLE "\n%s\n# format method threshold samples loss cosine snr operator\n", head);
 	if (!r && z->log && fflush(z->log))
 		r = failed(z);
 	free(head);
@@ -179,8 +209,19 @@ int sens_log_put(struct sens *z, const struct sens_candidate *c)
 {
 	if (!z->log)
 		return 0;
-	fprintf(z->log, "%s %s %.9g %.17g %.17g %.17g %s\n", sens_format_name(z->s->format[c->format]),
-		calib_method_name(z->s->method[c->method]), c->threshold, c->score.loss, c->score.cosine, c->score.snr, z->op[c->op].name);
+	fprintf(z->log, "%s %s %.9g %u %.17g %.17g %.17g %s\n", sens_format_name(z->s->format[c->format]),
+		calib_method_name(z->s->method[c->method]), c->threshold, c->samples, c->score.loss, c->score.cosine, c->score.snr, z->op[c->op].name);
+	return fflush(z->log) ? failed(z) : 0;
+}
+
+int sens_log_order(struct sens *z)
+{
+	if (!z->log)
+		return 0;
+	fputs(ORDER, z->log);
+	for (unsigned i = 0; i < z->samples; i++)
+		fprintf(z->log, " %u", z->order[i]);
+	fputc('\n', z->log);
 	return fflush(z->log) ? failed(z) : 0;
 }
 

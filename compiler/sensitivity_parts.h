@@ -25,6 +25,7 @@ struct sens_candidate {
 	int same;			/* an earlier candidate that computes the same, or -1 */
 	unsigned begins;		/* step from which the graph differs */
 	bool known;
+	unsigned samples;		/* behind the score; fewer than all: lost against another method, the score is what it loses at least */
 	struct sens_score score;
 };
 
@@ -47,6 +48,7 @@ struct sens {
 	float **reference;		/* [sample * outputs + output]: what f32 gives */
 	struct sens_print *print;	/* [sample * steps + step]: of every f32 value */
 	double base_measure;		/* the user's measure of f32 */
+	unsigned *order;		/* samples, those that lose most first; NULL: unknown */
 
 	/* ranges */
 	struct calib_stats *stats;
@@ -82,7 +84,8 @@ int sens_reference(struct sens *z);		/* f32 outputs, hashes of all values */
 uint64_t sens_hash(const void *p, size_t bytes);
 uint64_t sens_glance(const float *x, size_t n);
 void sens_compare(struct sens_sums *s, const float *x, const float *y, size_t n);
-struct sens_score sens_score_of(const struct sens *z, const struct sens_sums *sums, unsigned samples);
+/* of: samples that the mean is over; more than there are here: what it is at least. */
+struct sens_score sens_score_of(const struct sens *z, const struct sens_sums *sums, unsigned samples, unsigned of);
 /* Runs g on all samples and scores its outputs against f32. */
 int sens_whole(struct sens *z, struct ir_graph *g, bool measure, struct sens_score *score);	/* measure: by the user's command, too */
 /* The user's measure, relative to f32. value: [sample * outputs + output]. */
@@ -125,16 +128,16 @@ struct sens_plan {
 bool sens_plan_make(struct sens_plan *p, const struct sens *z, const struct sens_base *b, struct ir_graph *g, bool lower, int *ret);
 void sens_plan_fini(struct sens_plan *p);
 
-/* ---- sensitivity_run.c: candidates beside the f32 graph's run ---- */
+/* ---- sensitivity_race.c: candidates beside the f32 graph's run (sensitivity_run.h) ---- */
 /* Bytes of live f32 values; more samples than fit take turns. Tests lower it. */
 extern size_t sens_state_memory;
-/* done: called for every candidate that is computed, in order. */
-int sens_search(struct sens *z, const unsigned *order, unsigned n, const unsigned *sample, unsigned samples,
-		int (*done)(struct sens *z, struct sens_candidate *c));
+/* order: candidates by where they begin. done: called for every candidate that is computed, in order. */
+int sens_search(struct sens *z, const unsigned *order, unsigned n, int (*done)(struct sens *z, struct sens_candidate *c));
 
 /* ---- sensitivity_log.c ---- */
 int sens_log_open(struct sens *z);		/* reads it for --resume, else begins it */
 int sens_log_put(struct sens *z, const struct sens_candidate *c);
+int sens_log_order(struct sens *z);		/* of samples, for --resume */
 void sens_log_close(struct sens *z);
 const char *sens_format_name(enum mica_dtype t);
 

@@ -79,16 +79,17 @@ static double noise_of(const struct sens_sums *s)
 	return n <= 1e30 ? n : 1e30;
 }
 
-struct sens_score sens_score_of(const struct sens *z, const struct sens_sums *sums, unsigned samples)
+struct sens_score sens_score_of(const struct sens *z, const struct sens_sums *sums, unsigned samples, unsigned of)
 {
 	size_t n = (size_t)samples * z->g->outputs;
+	double each = (double)((size_t)of * z->g->outputs);
 	double loss = 0, noise = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		double l = 1 - cosine_of(&sums[i]), k = noise_of(&sums[i]);
 
-		loss = z->s->worst ? fmax(loss, l) : loss + l / (double)n;
-		noise = z->s->worst ? fmax(noise, k) : noise + k / (double)n;
+		loss = z->s->worst ? fmax(loss, l) : loss + l / each;
+		noise = z->s->worst ? fmax(noise, k) : noise + k / each;
 	}
 	return (struct sens_score){ .loss = z->s->metric == SENS_SNR ? noise : loss, .cosine = 1 - loss, .snr = -10 * log10(noise + 1e-30) };
 }
@@ -219,7 +220,7 @@ int sens_whole(struct sens *z, struct ir_graph *g, bool measure, struct sens_sco
 	if (measure && z->s->metric == SENS_COMMAND)
 		w.value = sens_values_new(z, z->samples);
 	r = run_whole(&w, "whole network");
-	*score = sens_score_of(z, w.sums, z->samples);
+	*score = sens_score_of(z, w.sums, z->samples, z->samples);
 	if (!r && w.value)
 		r = sens_measure(z, w.value, &score->loss);
 	sens_values_free(z, w.value, z->samples);

@@ -239,6 +239,7 @@ static int print_json(const struct args *a, const struct mica_sensitivity_result
 	json_object_object_add(o, "operators", json_object_new_int64(r->operators));
 	json_object_object_add(o, "candidates", json_object_new_int64(r->candidates));
 	json_object_object_add(o, "computed", json_object_new_int64(r->computed));
+	json_object_object_add(o, "dropped", json_object_new_int64(r->dropped));
 	json_object_object_add(o, "resumed", json_object_new_int64(r->resumed));
 	json_object_object_add(o, "samples", json_object_new_int64(r->samples));
 	json_object_object_add(o, "kept", json_object_new_int64(r->kept));
@@ -262,9 +263,9 @@ static int report(const struct args *a, const struct mica_sensitivity_result *r)
 {
 	int ret = a->json ? print_json(a, r) : 0;
 
-	cli_note("%s: %u of %u operators stay in float, output cosine %.6f (without: %.6f); %u candidates on %u samples: %u run, %u from the log, %.1f s",
-		 a->s.qtable, r->kept, r->operators, r->cosine, r->start_cosine, r->candidates, r->samples, r->computed, r->resumed,
-		 r->search_seconds);
+	cli_note("%s: %u of %u operators stay in float, output cosine %.6f (without: %.6f); %u candidates on %u samples: %u run (%u ended early), %u from the log, %.1f s",
+		 a->s.qtable, r->kept, r->operators, r->cosine, r->start_cosine, r->candidates, r->samples, r->computed, r->dropped,
+		 r->resumed, r->search_seconds);
 	if (r->stopped) {
 		cli_note("interrupted: %s, %s and %s hold what was found; --resume goes on", a->s.qtable, a->s.table, a->s.log);
 		return INTERRUPTED;
@@ -336,8 +337,9 @@ const struct command cmd_sensitivity = {
 	"  --order=cycles|loss        pick by loss saved per device cycle that it costs (default), or by loss\n"
 	"  --metric=cos|snr|COMMAND   loss: 1 - cosine, noise / signal, or what COMMAND DIR prints about the outputs in DIR\n"
 	"  --over=mean|worst          of the outputs and samples (default mean)\n"
-	"  --search=full|fast|naive   fast: one pass on a few samples, then straight to the target; naive: full, without any\n"
-	"                             saving of work, for comparison\n"
+	"  --search=full|fast|naive   full: every operator in every format on all samples; a method ends as soon as it is certain that\n"
+	"                             another one loses less. fast: one pass on a few samples, then straight to the target.\n"
+	"                             naive: every method on all samples, whole networks without any saving of work, for comparison\n"
 	"  --resume                   go on with the log of an interrupted search\n"
 	"  --table=FILE --log=FILE --ranking=FILE   other names; the ranking into a file\n"
 	"  --percentile=P --activations= --weights= --scales= --repair=   as for compile; repairs count for the tables\n"

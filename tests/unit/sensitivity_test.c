@@ -16,21 +16,20 @@
 #define SAMPLES 5
 
 struct fixture {
-	char dir[64], onnx[96], qtable[96], table[96], log[96], ranking[96];
+	char dir[64], onnx[96], qtable[96], table[96], log[96], other[96], ranking[96];
 	struct mica_compile_options o;
 	struct mica_sensitivity_options s;
 	struct mica_sensitivity_result r;
 	struct mica_err err;
 	atomic_bool stop;
-	unsigned stop_after, seen;
+	unsigned stop_after;
 };
 
 static int samples(void *opaque, unsigned sample, const char *input, float *dst, size_t n, struct mica_err *err)
 {
-	(void)opaque;
 	(void)input;
 	(void)err;
-	compile_noisy(sample, dst, n);
+	compile_noisy(sample + (opaque ? *(const unsigned *)opaque : 0), dst, n);
 	return 0;
 }
 
@@ -44,6 +43,7 @@ static int setup(void **state)
 	snprintf(f->qtable, sizeof(f->qtable), "%s/q", f->dir);
 	snprintf(f->table, sizeof(f->table), "%s/table", f->dir);
 	snprintf(f->log, sizeof(f->log), "%s/log", f->dir);
+	snprintf(f->other, sizeof(f->other), "%s/other", f->dir);
 	snprintf(f->ranking, sizeof(f->ranking), "%s/ranking", f->dir);
 	mica_compile_defaults(&f->o);
 	f->o.quiet = true;
@@ -66,6 +66,7 @@ static int teardown(void **state)
 	unlink(f->qtable);
 	unlink(f->table);
 	unlink(f->log);
+	unlink(f->other);
 	unlink(f->ranking);
 	rmdir(f->dir);
 	free(f);
@@ -264,21 +265,86 @@ static void all_choices(struct fixture *f)
 
 /* ---- tests ---- */
 
-static void expect_the_log_of_whole_networks(struct fixture *f)
+/* A line of a log: "format method threshold samples loss cosine snr operator". */
+struct line { char format[16], method[16], name[64], *text; unsigned samples; double loss; };
+
+static unsigned lines_of(char *log, struct line *line, unsigned most)
 {
-	char *full, *naive;
+	unsigned n = 0;
+
+	for (char *s; (s = strsep(&log, "\n"));) {
+		struct line *l = &line[n];
+
+		if (!*s || *s == '#')
+			continue;
+		l->text = s;
+		assert_int_equal(sscanf(s, "%15s %15s %*s %u %lf %*s %*s %63s", l->format, l->method, &l->samples, &l->loss, l->name), 5);
+		assert_true(++n < most);
+	}
+	return n;
+}
+
+static bool same_operator(const struct line *a, const struct line *b)
+{
+	return !strcmp(a->format, b->format) && !strcmp(a->name, b->name);
+}
+
+static const struct line *line_like(const struct line *of, unsigned n, const struct line *l)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (same_operator(&of[i], l) && !strcmp(of[i].method, l->method))
+			return &of[i];
+	fail_msg("not in the log: %s", l->text);
+	return NULL;
+}
+
+/* Who was on all samples has the naive search's line; who was not loses at least that much there, and another method less. */
+static unsigned compare_logs(char *full, char *naive, unsigned samples)
+{
+	static struct line a[512], b[512];
+	unsigned n = lines_of(full, a, 512), all = lines_of(naive, b, 512), dropped = 0;
+
+	assert_int_equal(n, all);
+	for (unsigned i = 0; i < n; i++) {
+		const struct line *l = line_like(b, all, &a[i]);
+		bool better = false;
+
+		assert_int_equal(l->samples, samples);
+		if (a[i].samples == samples) {
+			assert_string_equal(a[i].text, l->text);
+			continue;
+		}
+		dropped++;
+		for (unsigned k = 0; k < n; k++)
+			better |= same_operator(&a[k], &a[i]) && a[k].samples == samples && a[k].loss < a[i].loss;
+		assert_true(better && a[i].samples >= 1 && a[i].samples < samples && a[i].loss <= l->loss * (1 + 1e-9));
+	}
+	return dropped;
+}
+
+/* Returns how many candidates were not on all samples. */
+static unsigned expect_what_whole_networks_give(struct fixture *f)
+{
+	char *full, *naive, *ranking[2];
+	unsigned dropped;
 
 	f->s.search = SENS_FULL;
 	search(f);
 	assert_true(f->r.candidates >= 6 && f->r.computed > 0 && f->r.computed <= f->r.candidates);
-	full = sorted(text_of(f->log));
+	full = text_of(f->log);
+	ranking[0] = text_of(f->ranking);
 	f->s.search = SENS_NAIVE;
 	search(f);
 	assert_int_equal(f->r.computed, f->r.candidates);
-	naive = sorted(text_of(f->log));
-	assert_string_equal(full, naive);
+	naive = text_of(f->log);
+	ranking[1] = text_of(f->ranking);
+	dropped = compare_logs(full, naive, f->o.calib.count);
+	assert_string_equal(ranking[0], ranking[1]);
 	free(full);
 	free(naive);
+	free(ranking[0]);
+	free(ranking[1]);
+	return dropped;
 }
 
 static void savings_of_work_change_no_bit(void **state)
@@ -289,11 +355,92 @@ static void savings_of_work_change_no_bit(void **state)
 	all_choices(f);
 	f->s.limited = true;
 	f->s.target = 0;
-	expect_the_log_of_whole_networks(f);
+	assert_true(expect_what_whole_networks_give(f) > 0);
 	f->o.symmetric = false;
 	f->s.metric = SENS_SNR;
 	f->s.worst = true;
-	expect_the_log_of_whole_networks(f);
+	assert_true(expect_what_whole_networks_give(f) > 0);
+}
+
+/* Other samples, where other methods win; threads that run samples ahead; few and many of them. */
+static void whoever_wins_the_ranking_is_that_of_whole_networks(void **state)
+{
+	struct fixture *f = *state;
+	unsigned dropped = 0;
+
+	many_kinds(f->onnx);
+	all_choices(f);
+	f->s.limited = true;
+	f->s.target = 0;
+	for (unsigned i = 1; i < 7; i++) {
+		unsigned offset = 100 * i;
+
+		f->o.calib = (struct mica_calib){ i < 3 ? i : 4 * i, samples, &offset };
+		f->o.threads = i;
+		f->s.metric = i % 2 ? SENS_COS : SENS_SNR;
+		f->s.worst = i % 3 == 2;
+		dropped += expect_what_whole_networks_give(f);
+		if (i == 1)
+			assert_int_equal(dropped, 0);	/* one sample: nothing to save */
+	}
+	assert_true(dropped > 20);
+}
+
+/* The second sample is infinite somewhere and the third is all zeroes. */
+static int odd_samples(void *opaque, unsigned sample, const char *input, float *dst, size_t n, struct mica_err *err)
+{
+	samples(opaque, sample, input, dst, n, err);
+	if (sample == 1)
+		dst[n / 2] = INFINITY;
+	for (size_t i = 0; i < n && sample == 2; i++)
+		dst[i] = 0;
+	return 0;
+}
+
+static void losses_that_are_no_numbers_change_no_place(void **state)
+{
+	struct fixture *f = *state;
+
+	many_kinds(f->onnx);
+	all_choices(f);
+	f->o.calib = (struct mica_calib){ SAMPLES, odd_samples, NULL };
+	f->s.limited = true;
+	f->s.target = 0;
+	expect_what_whole_networks_give(f);
+	f->s.metric = SENS_SNR;
+	expect_what_whole_networks_give(f);
+}
+
+/* The samples are many times the same: all losses are spread evenly, and one method like the other is no reason to drop it. */
+static int same_samples(void *opaque, unsigned sample, const char *input, float *dst, size_t n, struct mica_err *err)
+{
+	return samples(opaque, sample / 4, input, dst, n, err);
+}
+
+static void equal_methods_stay_in_the_race(void **state)
+{
+	struct fixture *f = *state;
+	static struct line line[512];
+	char *log;
+	unsigned n;
+
+	many_kinds(f->onnx);
+	all_choices(f);
+	f->s.formats = 1;
+	f->s.limited = true;
+	f->s.target = 0;
+	f->o.percentile = 100;	/* what max finds, as another candidate */
+	f->o.calib = (struct mica_calib){ 8, same_samples, NULL };
+	expect_what_whole_networks_give(f);
+	f->s.search = SENS_FULL;
+	search(f);
+	log = text_of(f->log);
+	n = lines_of(log, line, 512);
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned k = 0; k < n; k++)
+			if (same_operator(&line[i], &line[k]) && line[i].loss == line[k].loss)
+				assert_int_equal(line[i].samples, line[k].samples);
+	free(log);
 }
 
 static void a_difference_that_vanishes_ends_the_run(void **state)
@@ -303,7 +450,7 @@ static void a_difference_that_vanishes_ends_the_run(void **state)
 
 	deaf(f->onnx);
 	all_choices(f);
-	expect_the_log_of_whole_networks(f);
+	expect_what_whole_networks_give(f);
 	log = text_of(f->log);
 	assert_non_null(strstr(log, " 0 1 300 loud\n"));
 	free(log);
@@ -438,10 +585,11 @@ static void the_tables_compile_to_what_was_measured(void **state)
 static void stop_soon(void *opaque, const char *stage, unsigned done, unsigned total)
 {
 	struct fixture *f = opaque;
+	unsigned candidate;
 	(void)done;
 	(void)total;
 
-	if (!strncmp(stage, "search", 6) && ++f->seen > f->stop_after)
+	if (sscanf(stage, "search: candidate %u", &candidate) == 1 && candidate > f->stop_after)
 		atomic_store(&f->stop, true);
 }
 
@@ -465,7 +613,7 @@ static void an_interrupted_search_goes_on(void **state)
 	q = text_of(f->qtable);
 	assert_non_null(strstr(q, "interrupted"));
 	free(q);
-	write_text(f->log, "a", "int8 max 3.5 0.0");	/* as if killed while writing */
+	write_text(f->log, "a", "int8 max 3.5 5 0.0");	/* as if killed while writing */
 	atomic_store(&f->stop, false);
 	f->stop_after = UINT32_MAX;
 	f->s.resume = true;
@@ -500,11 +648,70 @@ static void a_log_of_something_else_is_refused(void **state)
 	expect_refusal(f, MICA_ERR_USAGE, "another model");
 	poisoned(f->onnx);
 	write_text(f->log, "a", "int8 max what is this\n");
-	expect_refusal(f, MICA_ERR_CORRUPT, "/log:9");
+	expect_refusal(f, MICA_ERR_CORRUPT, "/log:10");
 	write_text(f->log, "w", "something else\n");
 	expect_refusal(f, MICA_ERR_CORRUPT, "no log");
-	write_text(f->log, "w", "# mica sensitivity log 2\n");
+	write_text(f->log, "w", "# mica sensitivity log 1\n");
 	expect_refusal(f, MICA_ERR_VERSION, "no log");
+}
+
+static void a_log_that_contradicts_the_search_is_refused(void **state)
+{
+	static const char *const bad[] = {
+		"# order 0 1 2 3\n", "# order 0 1 2 3 3\n", "# order 0 1 2 3 5\n", "# order 0 1 2 3 4 4\n", "# order 0 1 x 3 4\n",
+		"# order 0 1 2 3 nan\n", "# order\n", "int8 max 1 0 0 1 300 one\n", "int8 max 1 6 0 1 300 one\n",
+		"int8 max 1 1.5 0 1 300 one\n", "int8 max 1 nan 0 1 300 one\n",
+	};
+	struct fixture *f = *state;
+	char *log;
+
+	poisoned(f->onnx);
+	search(f);
+	log = text_of(f->log);
+	f->s.resume = true;
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		write_text(f->log, "w", log);
+		write_text(f->log, "a", bad[i]);
+		expect_refusal(f, MICA_ERR_CORRUPT, "remove the line, or search without --resume");
+	}
+	free(log);
+}
+
+/* What lost against a method that is not asked for any more is measured after all. */
+static void a_resumed_search_may_ask_for_other_methods(void **state)
+{
+	struct fixture *f = *state;
+	unsigned before = f->s.methods;
+	char *want, *got;
+
+	many_kinds(f->onnx);
+	all_choices(f);
+	f->s.limited = true;
+	f->s.target = 0;
+	search(f);
+	assert_true(f->r.dropped > 0);
+	before = f->r.candidates;
+	f->s.resume = true;
+	search(f);
+	assert_true(f->r.resumed == before && !f->r.computed);
+	for (unsigned m = 0; m < 4; m++) {
+		f->s.resume = true;
+		f->s.methods = 1;
+		f->s.method[0] = (enum mica_method)m;
+		search(f);
+		assert_true(f->r.resumed + f->r.computed <= f->r.candidates);
+		got = text_of(f->ranking);
+		f->s.resume = false;
+		f->s.search = SENS_NAIVE;
+		f->s.log = f->other;
+		search(f);
+		f->s.search = SENS_FULL;
+		f->s.log = f->log;
+		want = text_of(f->ranking);
+		assert_string_equal(got, want);
+		free(got);
+		free(want);
+	}
 }
 
 /* Less is better: the mean distance from what f32 gives is unknown to it, so it takes the largest output. */
@@ -530,7 +737,7 @@ static void the_users_measure_decides(void **state)
 	f->s.metric = SENS_COMMAND;
 	f->s.measure = largest;
 	f->s.measure_opaque = &calls;
-	expect_the_log_of_whole_networks(f);
+	assert_int_equal(expect_what_whole_networks_give(f), 0);
 	assert_true(calls > f->r.candidates);
 }
 
@@ -555,6 +762,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(savings_of_work_change_no_bit, setup, teardown),
+		cmocka_unit_test_setup_teardown(whoever_wins_the_ranking_is_that_of_whole_networks, setup, teardown),
+		cmocka_unit_test_setup_teardown(losses_that_are_no_numbers_change_no_place, setup, teardown),
+		cmocka_unit_test_setup_teardown(equal_methods_stay_in_the_race, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_difference_that_vanishes_ends_the_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(threads_do_not_show, setup, teardown),
 		cmocka_unit_test_setup_teardown(samples_that_do_not_fit_take_turns, setup, teardown),
@@ -562,6 +772,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_tables_compile_to_what_was_measured, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_interrupted_search_goes_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_log_of_something_else_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_log_that_contradicts_the_search_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_resumed_search_may_ask_for_other_methods, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_users_measure_decides, setup, teardown),
 		cmocka_unit_test_setup_teardown(at_most_so_many_layers_stay_in_float, setup, teardown),
 	};
