@@ -5,7 +5,6 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include "sensitivity_run.h"
 
@@ -171,17 +170,6 @@ int sens_runner_walk(struct sens_runner *x, unsigned to)
 	return r;
 }
 
-/* In huge pages where there are some: touching small ones for the first time costs as much as computing what is in them. */
-static uint8_t *new_state(uint64_t size)
-{
-	const size_t huge = (size_t)2 << 20;
-	uint8_t *p = aligned_alloc(huge, (size + huge - 1) & ~(huge - 1));
-
-	if (p)
-		madvise(p, size, MADV_HUGEPAGE);
-	return p;
-}
-
 int sens_runner_turn(struct sens_runner *x, const unsigned *sample, unsigned n)
 {
 	struct ir_graph *g = x->z->g;
@@ -194,7 +182,7 @@ int sens_runner_turn(struct sens_runner *x, const unsigned *sample, unsigned n)
 		struct ir_tracer t = x->base.t;
 
 		if (!x->state[at])
-			x->state[at] = new_state(t.lmem_size);
+			x->state[at] = aligned_alloc(MICA_LMEM_ALIGN, t.lmem_size);
 		if (!x->state[at])
 			return mica_err_set(g->err, MICA_ERR_MEMORY, "no memory for %u samples side by side", n);
 		t.lmem = x->state[at];
