@@ -132,7 +132,7 @@ static bool is_whole(const struct sens *z, const struct sens_candidate *c)
 	return c->known && (c->samples == z->samples || z->s->search == SENS_FAST);
 }
 
-/* Candidates of the log that lost against a method which is not asked for now: it is open again what they are worth. */
+/* Candidates of the log that lost against a method which is not asked for now, or against any where all is measured, are open again. */
 static void reopen(struct sens *z)
 {
 	for (unsigned i = 0; i < z->candidates; i++) {
@@ -141,7 +141,7 @@ static void reopen(struct sens *z)
 
 		if (!c->known || is_whole(z, c))
 			continue;
-		for (unsigned k = 0; k < z->candidates; k++) {
+		for (unsigned k = 0; k < z->candidates && z->s->search == SENS_FULL; k++) {
 			const struct sens_candidate *d = &z->candidate[k];
 
 			if (d->op == c->op && d->format == c->format && is_whole(z, d) && d->score.loss < c->score.loss)
@@ -175,10 +175,10 @@ static int search(struct sens *z)
 	unsigned *order = ir_alloc(z->candidates + 1, sizeof(*order)), n;
 	int r;
 
+	reopen(z);
 	if (z->s->search == SENS_NAIVE) {
 		r = search_naive(z);
 	} else {
-		reopen(z);
 		r = share_known(z);
 		n = list_open(z, order);
 		r = r ? r : sens_search(z, order, n, known);

@@ -115,12 +115,12 @@ static int take_line(struct sens *z, unsigned line, char *s)
 	if (!(samples >= 1 && samples <= z->samples && samples == (unsigned)samples))
 		return refuse(z, line, "has another number of samples than the search");
 	c = find(z, name, format, method);
-	if (!c || c->known)	/* another choice of formats and methods is fine */
+	if (!c || (c->known && c->samples >= samples))	/* another choice of formats and methods is fine */
 		return 0;
+	z->r->resumed += !c->known;
 	c->known = true;
 	c->samples = (unsigned)samples;
 	c->score = score;
-	z->r->resumed++;
 	return 0;
 }
 

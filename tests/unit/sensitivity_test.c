@@ -681,7 +681,7 @@ static void a_log_that_contradicts_the_search_is_refused(void **state)
 static void a_resumed_search_may_ask_for_other_methods(void **state)
 {
 	struct fixture *f = *state;
-	unsigned before = f->s.methods;
+	unsigned before;
 	char *want, *got;
 
 	many_kinds(f->onnx);
@@ -694,6 +694,15 @@ static void a_resumed_search_may_ask_for_other_methods(void **state)
 	f->s.resume = true;
 	search(f);
 	assert_true(f->r.resumed == before && !f->r.computed);
+	f->s.search = SENS_NAIVE;	/* measures all */
+	before = f->r.candidates;
+	search(f);
+	assert_true(f->r.resumed < before && f->r.resumed + f->r.computed == before);
+	search(f);
+	assert_true(f->r.resumed == before && !f->r.computed);
+	f->s.search = SENS_FULL;
+	f->s.resume = false;
+	search(f);
 	for (unsigned m = 0; m < 4; m++) {
 		f->s.resume = true;
 		f->s.methods = 1;
