@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Accuracy and device cycles by format and repair, as Markdown: bench/quant.sh [top1|photos]... [--model=NAME] [--row=NAME] [--no-left-out]
+# Accuracy and device cycles by format and repair, beside the targets: bench/quant.sh --help
 set -euo pipefail
 . "$(dirname "$0")/../scripts/lib.sh"
 cd "$MICA_TOP"
-exec python3 bench/quant.py "$@"
+exec env PYTHONDONTWRITEBYTECODE=1 python3 bench/quant.py "$@"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The documentation quotes what was measured: README.md, docs/speed.md and the picture are what bench/results/ gives. The
+# The documentation quotes what was measured: README.md, docs/speed.md, docs/quantization.md and the picture are what bench/results/ gives. The
 # measuring programs work: layers are measured, contestants answer, a broken command is refused.
 set -u
 cd "$(dirname "$0")/../.." || exit
@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE=1
 published() {
 	check "pages are those of bench/results/" python3 bench/bench.py --check
 	# A figure changed by hand is found.
-	mkdir "$work/tree"
+	mkdir -p "$work/tree"
 	cp -r --parents README.md docs/speed.md docs/roofline.svg bench "$work/tree"
 	sed -i 's/| light_resnet50 | 1 | /&9/' "$work/tree/README.md"
 	expect "a figure changed by hand is found" 1 'README.md' env -C "$work/tree" python3 bench/bench.py --check
@@ -40,6 +40,30 @@ if [ -f bench/results/results.json ]; then
 else
 	skip "pages are those of bench/results/" "nothing has been published yet (make bench PUBLISH=1)"
 fi
+
+# ---- docs/quantization.md: tables from bench/results/quant.json, targets ----
+quantization() {
+	check "docs/quantization.md is that of bench/results/" bench/quant.sh --check
+	cp -r --parents docs/quantization.md bench scripts/lib.sh "$work/tree"
+	sed -i 's/^| FP32 | 9/&9/' "$work/tree/docs/quantization.md"
+	expect "an accuracy changed by hand is found" 1 'quantization.md is not as' "$work/tree/bench/quant.sh" --check
+}
+mkdir -p "$work/tree"
+if [ -f bench/results/quant.json ]; then
+	quantization
+else
+	skip "docs/quantization.md is that of bench/results/" "nothing has been published yet (bench/quant.sh --publish)"
+fi
+expect "an unknown row is refused" 1 'no part, option, model or row' bench/quant.sh top1 --row=INT9
+check "targets that are missed are told, and by the worst output" env PYTHONPATH=bench python3 -c '
+import quant_rows as rows, quant_tables as tables
+photo = {"inside": {"mean": 0.9971, "worst": 0.99497, "output": "o", "photo": "p"}, "cycles": 1}
+result = {"photos": {"nanodet_g_416": {"E4M3, center, adaround": photo}},
+          "top1": {rows.FASHION[1]: {"FP32": {"top1": 93.11}, rows.INT8_BEST: {"top1": 92.81}}}}
+said = tables.summary(result)
+assert "1 of" in said and "not measured" in said and said.endswith("cosine 0.995 (nanodet_g_416: 0.9949)"), said
+table = "\n".join(tables.targets(result))
+assert "| 92.81 | 92.81 | met |" in table and "0.9971 / 0.9949 | 0.9950 | **not met** (the mean is)" in table, table'
 
 if [ -x build/bench/engine_bench ] && [ -x build/bench/mica_run ]; then
 	check "one layer is measured" build/bench/engine_bench --filter="conv 3x3/1 128->128" --formats=e4m3,i8 --rounds=2 --slice=0.0001 --json
