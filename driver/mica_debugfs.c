@@ -111,13 +111,13 @@ static ssize_t mica_debugfs_inject_write(struct file *file, const char __user *d
 	struct mica_device *mdev = file->private_data;
 	char text[32];
 	u32 type, arg = 0;
-	ssize_t n;
 	int idx;
 
-	n = simple_write_to_buffer(text, sizeof(text) - 1, pos, data, size);
-	if (n < 0)
-		return n;
-	text[n] = '\0';
+	if (size >= sizeof(text))
+		return -EINVAL;
+	if (copy_from_user(text, data, size))
+		return -EFAULT;
+	text[size] = '\0';
 	if (sscanf(text, "%u %u", &type, &arg) < 1)
 		return -EINVAL;
 	if (!drm_dev_enter(&mdev->drm, &idx))
@@ -125,7 +125,7 @@ static ssize_t mica_debugfs_inject_write(struct file *file, const char __user *d
 	mica_write(mdev, MICA_REG_INJECT_ARG, arg);
 	mica_write(mdev, MICA_REG_INJECT, type);
 	drm_dev_exit(idx);
-	return n;
+	return size;
 }
 
 static const struct file_operations mica_debugfs_inject_fops = {

@@ -498,4 +498,24 @@ TEST_F(args, submit_is_all_or_nothing)
 	EXPECT_EQ(0, info.jobs_done + info.jobs_failed);
 }
 
+/* ---- debugfs ---- */
+
+TEST_F(args, inject_reads_each_write_by_itself)
+{
+	static const char long_text[] = "0 0                                      ";
+	char path[384];
+	int fd;
+
+	if (mt_debugfs("inject", path, sizeof(path)))
+		SKIP(return, "the device has no debug bank");
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(3, write(fd, "0 0", 3));
+	EXPECT_EQ(3, write(fd, "0 0", 3));
+	EXPECT_EQ(-1, write(fd, "none", 4));
+	EXPECT_EQ(-1, write(fd, long_text, sizeof(long_text)));
+	EXPECT_EQ(EINVAL, errno);
+	close(fd);
+}
+
 TEST_HARNESS_MAIN
