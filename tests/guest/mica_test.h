@@ -31,8 +31,36 @@
 #include "kselftest_harness.h"
 
 #define MT_SECOND	1000000000ll
-#define MT_LONG		(60 * MT_SECOND)	/* "soon" on a slow emulator */
+#define MT_LONG		(60 * MT_SECOND * mt_slow())	/* "soon" on a slow emulator */
 #define MT_BAD_HANDLE	0x7ffffff0u
+
+/* How many times longer than usual everything may take: with a debug kernel, $MICA_SLOW. */
+static inline int mt_slow(void)
+{
+	const char *text = getenv("MICA_SLOW");
+	int n = text ? atoi(text) : 1;
+
+	return n > 1 ? n : 1;
+}
+
+/* The harness has the limits of all cases in a list before main(). */
+static inline void mt_extend_timeouts(void)
+{
+	struct __fixture_metadata *f;
+	struct __test_metadata *t;
+
+	for (f = __fixture_list; f; f = f->next)
+		for (t = f->tests; t; t = t->next)
+			t->timeout *= mt_slow();
+}
+
+#undef TEST_HARNESS_MAIN
+#define TEST_HARNESS_MAIN			\
+int main(int argc, char **argv)			\
+{						\
+	mt_extend_timeouts();			\
+	return test_harness_run(argc, argv);	\
+}
 
 static inline uint64_t mt_ptr(const void *p)
 {
