@@ -240,7 +240,7 @@ device: qemu guest
 
 # --- What people type ---------------------------------------------------------------------------------------------
 
-.PHONY: run check check-user check-guest check-asan check-tsan bench fuzz docs lint install clean distclean help deps
+.PHONY: run check check-user check-guest check-asan check-tsan check-debug bench fuzz docs lint install clean distclean help deps
 deps:
 	@scripts/deps.sh user
 
@@ -266,6 +266,10 @@ check-tsan:
 check-guest:
 	@scripts/deps.sh user device
 	@scripts/check.sh guest
+
+check-debug:
+	@scripts/deps.sh user device
+	@scripts/check.sh debug
 
 bench:
 	@scripts/deps.sh user
@@ -312,6 +316,7 @@ help:
 		'make run BACKEND=cpu   only the CPU part' \
 		'make check        every test; the last line is "N passed, N failed, N skipped"' \
 		'make check-user   without sanitizers and guest;  check-asan, check-tsan, check-guest: one part' \
+		'make check-debug  the guest tests with a debug kernel: KASAN, lockdep, kmemleak (builds one; not in make check)' \
 		'make bench        measure what the documentation quotes; QUICK=1, PARTS="models layers accuracy device", PUBLISH=1' \
 		'make coverage     which lines and branches of the kernels the random streams reach' \
 		'make fuzz         fuzz for FUZZ_TIME=60 seconds per target, or FUZZ_RUNS=N executions (needs clang)' \

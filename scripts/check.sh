@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Run test suites, a line each, and end with "N passed, N failed, N skipped" over all of them.
-# Usage: scripts/check.sh GROUP... [+ GROUP...]     groups: user asan tsan fuzz guest
+# Usage: scripts/check.sh GROUP... [+ GROUP...]     groups: user asan tsan fuzz guest debug
 #
 # Groups behind a '+' run beside those before it: a guest waits a lot, and a sanitizer build does not. A suite's line appears
 # when it is done; lines of the two sides are mixed. Group and suite keep their order within a side.
@@ -11,6 +11,7 @@
 #   user   build/tests/* (cmocka), every tests/*/run.sh, scripts/lint.sh
 #   asan   the unit tests and tests/golden/run.sh in build-asan/; tsan: the unit tests in build-tsan/
 #   fuzz   scripts/fuzz.sh, FUZZ_TIME=60 seconds for each fuzzer
+#   debug  the same kselftest programs with a debug kernel (KASAN, lockdep, kmemleak, ...), which is built first; not in make check
 #   guest  tests/guest/run-guest-tests.sh, plain and behind an IOMMU; every tests/*/run-guest.sh
 # They run at the top of the tree with MICA (the command) and MICA_BUILD set; their output is kept in build/check/.
 set -euo pipefail
@@ -155,6 +156,21 @@ group_guest() {
 	scripts_named run-guest.sh guest/
 }
 
+group_debug() {
+	local limit=$suite_limit
+	use_build build
+	build build-device device || return 0
+	suite_limit=${MICA_SUITE_TIMEOUT:-10800}
+	suite build-debug-kernel scripts/debug-kernel.sh
+	[ "$suite_failed" -gt 0 ] || suite build-debug scripts/debug-guest.sh
+	if [ "$suite_failed" -eq 0 ]; then
+		suite debug-checkers scripts/debug-guest.sh tests/guest/run-checker-tests.sh
+		suite debug scripts/debug-guest.sh tests/guest/run-guest-tests.sh
+		suite debug-iommu scripts/debug-guest.sh tests/guest/run-guest-tests.sh --iommu
+	fi
+	suite_limit=$limit
+}
+
 # side GROUP...: one group after another.
 side() {
 	local group
@@ -187,8 +203,8 @@ if [ "${1:-}" = --side ]; then
 fi
 for group; do
 	case $group in
-	user | asan | tsan | fuzz | guest | +) ;;
-	*) die "unknown group '$group' (user, asan, tsan, fuzz, guest)" ;;
+	user | asan | tsan | fuzz | guest | debug | +) ;;
+	*) die "unknown group '$group' (user, asan, tsan, fuzz, guest, debug)" ;;
 	esac
 done
 results=$(mktemp)

@@ -93,6 +93,8 @@ args=(-nodefaults -no-user-config -display none -no-reboot
 	-fsdev "local,id=host,path=${share//,/,,},security_model=none,multidevs=remap"
 	-device virtio-9p-pci,fsdev=host,mount_tag=host)
 cmdline="console=ttyS1 quiet loglevel=5 panic=-1 tsc=reliable no_timer_check mitigations=off random.trust_cpu=on"
+# KASAN: every report, not only the first of a boot.
+[ "${MICA_KERNEL:-}" != debug ] || cmdline+=" kasan_multi_shot"
 if [ -n "$iommu" ]; then
 	# shellcheck disable=SC2054
 	args=(-device intel-iommu,intremap=on "${args[@]}")

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Build tests/guest/*.c as kselftest programs into build/guest-tests/, linked with libmica; shell tests (*_test.sh) are
-# copied. Files named *_util.c are helpers linked into each program; fault/ is a kernel module for them. Only what changed is built.
+# copied. Files named *_util.c are helpers linked into each program; fault/ is a kernel module for them, bugs/ one for the debug
+# kernel. Only what changed is built.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -44,22 +45,31 @@ kselftest=$("$MICA_TOP/scripts/kselftest.sh")/tools/testing/selftests
 	done
 } >"$out.d/build.ninja"
 
-# The module that makes allocations fail, built on links to its sources as scripts/driver.sh does.
-fault=$out.d/fault
-mkdir -p "$fault"
-cp -rsf "$src/fault/." "$fault"
-if ! env -u O make -C "$("$MICA_TOP/scripts/kernel.sh" --headers)" M="$fault" CONFIG_DEBUG_INFO_BTF_MODULES="" modules \
-	>"$fault/build.log" 2>&1; then
-	cat "$fault/build.log" >&2
-	exit 1
-fi
-cmp -s "$fault/mica_fault.ko" "$out/mica_fault.ko" || install -m 644 "$fault/mica_fault.ko" "$out/"
+# kernel_module NAME: mica_NAME.ko, built on links to its sources as scripts/driver.sh does.
+kernel_module() {
+	local dir=$out.d/$1
+	mkdir -p "$dir"
+	cp -rsf "$src/$1/." "$dir"
+	if ! env -u O make -C "$("$MICA_TOP/scripts/kernel.sh" --headers)" M="$dir" CONFIG_DEBUG_INFO_BTF_MODULES="" modules \
+		>"$dir/build.log" 2>&1; then
+		cat "$dir/build.log" >&2
+		exit 1
+	fi
+	cmp -s "$dir/mica_$1.ko" "$out/mica_$1.ko" || install -m 644 "$dir/mica_$1.ko" "$out/"
+}
+
+modules=(fault)
+[ "${MICA_KERNEL:-}" != debug ] || modules+=(bugs)
+for module in "${modules[@]}"; do
+	kernel_module "$module"
+done
 
 # A test whose source is gone must not run any more.
 for file in "$out"/*; do
 	name=$(basename "$file")
-	[ -e "$src/$name.c" ] || [ -e "$src/$name" ] || [ "$name" = mica_fault.ko ] || rm -f "$file"
+	[ -e "$src/$name.c" ] || [ -e "$src/$name" ] || [[ " ${modules[*]/%/.ko} " == *" ${name#mica_} "* ]] || rm -f "$file"
 done
+[ "${MICA_KERNEL:-}" != debug ] || install -m 755 "$src/bugs/bugs.sh" "$out/"
 grep -q '^build' "$out.d/build.ninja" || exit 0
 if ! ninja -f "$out.d/build.ninja" -j "$MICA_JOBS" >"$out.d/build.log" 2>&1; then
 	grep -v '^gcc ' "$out.d/build.log" >&2

@@ -4,10 +4,11 @@
 #   vmlinuz, config, version (text), modules/ (depmod'ed lib/modules/VERSION), headers/ (for make -C)
 # Usage: scripts/kernel.sh            print the folder
 #        scripts/kernel.sh --headers  print its headers folder
-# MICA_UPDATE=1 looks for a newer kernel; else the one in the cache serves.
+# MICA_UPDATE=1 looks for a newer kernel; else the one in the cache serves. MICA_KERNEL=debug: scripts/debug-kernel.sh's instead.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
+[ "${MICA_KERNEL:-}" != debug ] || exec "$MICA_TOP/scripts/debug-kernel.sh" "$@"
 root=$MICA_CACHE/kernel
 fetch=$MICA_TOP/scripts/fetch-backports.sh
 

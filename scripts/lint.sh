@@ -43,7 +43,7 @@ run_checkpatch() {
 # for uapi headers.
 checkpatch() {
 	local status=0
-	find driver tests/guest/fault -name '*.[ch]' ! -name '*_trace.h' -print0 | run_checkpatch '' || status=1
+	find driver tests/guest/fault tests/guest/bugs -name '*.[ch]' ! -name '*_trace.h' -print0 | run_checkpatch '' || status=1
 	find uapi/drm -name '*.h' -print0 | run_checkpatch ,BIT_MACRO,CAMELCASE || status=1
 	find driver -name '*_trace.h' -print0 | run_checkpatch ,OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT || status=1
 	return "$status"

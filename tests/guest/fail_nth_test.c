@@ -27,7 +27,12 @@ static int open_injector(void)
 	int fd = open("/proc/self/fail-nth", O_RDWR | O_CLOEXEC);
 
 	if (fd >= 0) {
+		/* Also those that may sleep, also single pages; and no stack trace, which would look like a complaint. */
 		mt_write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N");
+		mt_write_file("/sys/kernel/debug/failslab/verbose", "0");
+		mt_write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
+		mt_write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0");
+		mt_write_file("/sys/kernel/debug/fail_page_alloc/verbose", "0");
 		return fd;
 	}
 	return load_module() ? -1 : open("/dev/fail-nth", O_RDWR | O_CLOEXEC);
