@@ -32,6 +32,7 @@ link_tree
 
 log=$stage/build.log
 status=0
+[ "${MICA_KERNEL:-}" != debug ] || set -- MICA_KUNIT=y "$@"
 env -u O make -C "$headers" M="$(module_dir)" -j "$MICA_JOBS" \
 	CONFIG_DEBUG_INFO_BTF_MODULES="" "$@" modules \
 	>"$log" 2>&1 || status=$?

@@ -94,7 +94,7 @@ args=(-nodefaults -no-user-config -display none -no-reboot
 	-device virtio-9p-pci,fsdev=host,mount_tag=host)
 cmdline="console=ttyS1 quiet loglevel=5 panic=-1 tsc=reliable no_timer_check mitigations=off random.trust_cpu=on"
 # KASAN: every report, not only the first of a boot.
-[ "${MICA_KERNEL:-}" != debug ] || cmdline+=" kasan_multi_shot"
+[ "${MICA_KERNEL:-}" != debug ] || cmdline+=" kasan_multi_shot kunit.enable=1"
 if [ -n "$iommu" ]; then
 	# shellcheck disable=SC2054
 	args=(-device intel-iommu,intremap=on "${args[@]}")
