@@ -135,9 +135,6 @@ static int mica_ctx_attach(struct mica_ctx *ctx)
 		ret = mica_ctx_find_slot(mdev, &ctx->slot);
 	if (ret)
 		return ret;
-	ctx->ring = dma_alloc_coherent(mdev->drm.dev, MICA_RING_BYTES, &ctx->ring_dma, GFP_KERNEL);
-	if (!ctx->ring)
-		return -ENOMEM;
 	mica_ctx_set_slot(ctx, ctx->slot, ctx);
 	mica_vm_set_slot(ctx->vm, ctx->slot, true);
 	ret = mica_fw_ctx_create(mdev, ctx);
@@ -146,8 +143,6 @@ static int mica_ctx_attach(struct mica_ctx *ctx)
 
 	mica_ctx_set_slot(ctx, ctx->slot, NULL);
 	mica_vm_set_slot(ctx->vm, ctx->slot, false);
-	dma_free_coherent(mdev->drm.dev, MICA_RING_BYTES, ctx->ring, ctx->ring_dma);
-	ctx->ring = NULL;
 	if (ret != -EPROTO)
 		mica_reset_schedule(mdev, "context creation not answered");
 	return -EIO;
@@ -295,14 +290,22 @@ static int mica_ctx_create(struct mica_device *mdev, struct mica_file *mf, u32 p
 		ret = PTR_ERR(ctx);
 		goto err_erase;
 	}
+	/* Resets wait for state_lock, and memory may wait for resets: the ring comes first. */
+	ctx->ring = dma_alloc_coherent(mdev->drm.dev, MICA_RING_BYTES, &ctx->ring_dma, GFP_KERNEL);
+	if (!ctx->ring) {
+		ret = -ENOMEM;
+		goto err_put;
+	}
 	mutex_lock(&mdev->state_lock);
 	ret = mica_ctx_attach(ctx);
 	mutex_unlock(&mdev->state_lock);
 	if (ret)
-		goto err_put;
+		goto err_free_ring;
 	xa_store(&mf->ctxs, *id, ctx, GFP_KERNEL);	/* the entry is reserved: this cannot fail */
 	return 0;
 
+err_free_ring:
+	mica_ctx_free_ring(ctx);
 err_put:
 	drm_sched_entity_fini(&ctx->entity);
 	mica_ctx_users_put(ctx);

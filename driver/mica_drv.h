@@ -110,7 +110,9 @@ struct mica_device {
 	struct list_head vms;
 	struct list_head bos;
 	void *dump;			/* spare memory for a coredump, taken with xchg() */
-	struct work_struct dump_work;	/* gets the next */
+	void *dump_taken;		/* a coredump on its way out, likewise */
+	size_t dump_size;		/* of dump_taken */
+	struct work_struct dump_work;	/* hands it over, gets the next spare */
 };
 
 #define to_mica(d)	container_of(d, struct mica_device, drm)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Device coredumps: text with the registers, the firmware's log and the guilty context's oldest job. The memory is set
- * aside beforehand, because recovery may not wait for memory.
+ * Device coredumps: text with the registers, the firmware's log and the guilty context's oldest job. Recovery may not
+ * wait for memory: that of the text is set aside beforehand, and a work of its own hands the text over.
  */
 #include <linux/devcoredump.h>
 #include <linux/ktime.h>
@@ -13,22 +13,25 @@
 
 #define MICA_DUMP_SIZE	(64u * 1024)
 
-static void mica_dump_refill(struct work_struct *work)
+static void mica_dump_work(struct work_struct *work)
 {
 	struct mica_device *mdev = container_of(work, struct mica_device, dump_work);
+	char *data = xchg(&mdev->dump_taken, NULL);
 
+	if (data)
+		dev_coredumpv(mdev->drm.dev, data, mdev->dump_size, GFP_KERNEL);
 	vfree(xchg(&mdev->dump, vmalloc(MICA_DUMP_SIZE)));
 }
 
 void mica_dump_init(struct mica_device *mdev)
 {
-	INIT_WORK(&mdev->dump_work, mica_dump_refill);
-	mica_dump_refill(&mdev->dump_work);
+	INIT_WORK(&mdev->dump_work, mica_dump_work);
+	mica_dump_work(&mdev->dump_work);
 }
 
 void mica_dump_fini(struct mica_device *mdev)
 {
-	cancel_work_sync(&mdev->dump_work);
+	flush_work(&mdev->dump_work);
 	vfree(xchg(&mdev->dump, NULL));
 }
 
@@ -83,7 +86,7 @@ void mica_dump_take(struct mica_device *mdev, const char *why, struct mica_ctx *
 		mica_dump_job(guilty, &p);
 	drm_puts(&p, "\n[firmware log]\n");
 	size = MICA_DUMP_SIZE - iter.remain;
-	size += mica_fw_log_read(mdev, data + size, iter.remain);
-	dev_coredumpv(mdev->drm.dev, data, size, GFP_NOWAIT);
+	mdev->dump_size = size + mica_fw_log_read(mdev, data + size, iter.remain);
+	xchg(&mdev->dump_taken, data);	/* was NULL: the work takes it before there is another spare */
 	queue_work(mica_release_wq, &mdev->dump_work);
 }

@@ -228,24 +228,30 @@ TEST_F_TIMEOUT(recovery, dead_link_comes_back, 120)
 	EXPECT_TRUE(works(&self->r, self->r.ctx, self->sync, 10));
 }
 
+static bool find_coredump(char *path, size_t size)
+{
+	DIR *dir = opendir("/sys/class/devcoredump");
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir)))
+		if (!strncmp(e->d_name, "devcd", 5))
+			snprintf(path, size, "/sys/class/devcoredump/%.64s/data", e->d_name);
+	if (dir)
+		closedir(dir);
+	return path[0];
+}
+
 TEST_F_TIMEOUT(recovery, hang_leaves_a_coredump, 120)
 {
 	static char text[65536];
-	char path[320];
-	struct dirent *e;
-	DIR *dir;
+	char path[320] = "";
+	int i;
 
 	ASSERT_EQ(0, mt_inject(MICA_INJECT_HANG_CORE, 0));
 	mt_rig_fill_job(&self->r, &self->j, 0, 4096, 1);
 	ASSERT_EQ(0, run(&self->r, self->r.ctx, &self->j, self->sync));
-	usleep(500000);
-	dir = opendir("/sys/class/devcoredump");
-	ASSERT_NE(NULL, dir);
-	path[0] = 0;
-	while ((e = readdir(dir)))
-		if (!strncmp(e->d_name, "devcd", 5))
-			snprintf(path, sizeof(path), "/sys/class/devcoredump/%s/data", e->d_name);
-	closedir(dir);
+	for (i = 0; i < 100 * mt_slow() && !find_coredump(path, sizeof(path)); i++)
+		usleep(50000);
 	ASSERT_NE(0, path[0]);
 	ASSERT_GT(mt_read_file(path, text, sizeof(text)), 0);
 	EXPECT_NE(NULL, strstr(text, "mica device coredump"));
