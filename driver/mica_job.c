@@ -72,12 +72,13 @@ static struct dma_fence *mica_job_run(struct drm_sched_job *sched_job)
 	struct mica_job *job = to_mica_job(sched_job);
 	struct mica_ctx *ctx = job->ctx;
 	struct mica_device *mdev = ctx->mdev;
-	struct dma_fence *fence;
+	struct dma_fence *fence = ERR_PTR(-ENODEV);
+	bool signalling = dma_fence_begin_signalling();
 	unsigned long flags;
 	int idx;
 
 	if (!drm_dev_enter(&mdev->drm, &idx))
-		return ERR_PTR(-ENODEV);
+		goto out_signalling;
 	spin_lock_irqsave(&ctx->lock, flags);
 	if (ctx->error) {
 		fence = ERR_PTR(ctx->error);
@@ -95,6 +96,8 @@ static struct dma_fence *mica_job_run(struct drm_sched_job *sched_job)
 out:
 	spin_unlock_irqrestore(&ctx->lock, flags);
 	drm_dev_exit(idx);
+out_signalling:
+	dma_fence_end_signalling(signalling);
 	return fence;
 }
 

@@ -4,7 +4,9 @@
  * device is reset, and the jobs of the other contexts are put into their rings again. A context whose job was at the
  * ring's head in two resets of unknown guilt is taken for guilty.
  *
- * Timeouts and the reset work share the ordered mica_reset_wq, so that one recovery is under way at a time.
+ * Timeouts and the reset work share the ordered mica_reset_wq, so that one recovery is under way at a time. Fences
+ * wait for them, and memory may wait for fences: so neither they nor whoever holds state_lock may wait for memory.
+ * dma_fence_begin_signalling() tells lockdep.
  */
 #include <linux/delay.h>
 #include <linux/dma-mapping.h>
@@ -208,6 +210,7 @@ static void mica_reset_work(struct work_struct *work)
 {
 	struct mica_device *mdev = container_of(work, struct mica_device, reset_work);
 	struct mica_fw_msg ping = { .type = MICA_MSG_PING };
+	bool signalling = dma_fence_begin_signalling();
 	struct mica_ctx *ctx;
 
 	mutex_lock(&mdev->state_lock);
@@ -223,6 +226,7 @@ static void mica_reset_work(struct work_struct *work)
 	     mica_fw_call(mdev, &ping)))
 		mica_reset_locked(mdev, NULL);
 	mutex_unlock(&mdev->state_lock);
+	dma_fence_end_signalling(signalling);
 }
 
 void mica_reset_init(struct mica_device *mdev)
@@ -272,8 +276,7 @@ static bool mica_reset_excused(struct mica_job *job)
 	       job->extensions++ < MICA_MAX_EXTENSIONS;
 }
 
-/* On mica_reset_wq. */
-enum drm_gpu_sched_stat mica_reset_timeout(struct mica_job *job)
+static enum drm_gpu_sched_stat mica_reset_late_job(struct mica_job *job)
 {
 	struct mica_ctx *ctx = job->ctx;
 	struct mica_device *mdev = ctx->mdev;
@@ -300,4 +303,14 @@ enum drm_gpu_sched_stat mica_reset_timeout(struct mica_job *job)
 	mica_reset_return_job(job);
 	drm_dev_exit(idx);
 	return DRM_GPU_SCHED_STAT_NOMINAL;
+}
+
+/* On mica_reset_wq. */
+enum drm_gpu_sched_stat mica_reset_timeout(struct mica_job *job)
+{
+	bool signalling = dma_fence_begin_signalling();
+	enum drm_gpu_sched_stat ret = mica_reset_late_job(job);
+
+	dma_fence_end_signalling(signalling);
+	return ret;
 }

@@ -324,6 +324,7 @@ static void mica_publish_fence(struct mica_job *job, struct dma_fence *fence)
 static int mica_push(struct mica_submission *sub)
 {
 	struct mica_ctx *ctx = sub->ctx;
+	bool signalling;
 	int ret = 0;
 	u32 i;
 
@@ -332,6 +333,7 @@ static int mica_push(struct mica_submission *sub)
 		ret = -ENOENT;
 		goto out;
 	}
+	signalling = dma_fence_begin_signalling();
 	for (i = 0; i < sub->num_jobs; i++) {
 		struct mica_job *job = sub->jobs[i];
 
@@ -342,6 +344,7 @@ static int mica_push(struct mica_submission *sub)
 		trace_mica_job_submit(job);
 		drm_sched_entity_push_job(&job->base);
 	}
+	dma_fence_end_signalling(signalling);
 	sub->num_jobs = 0;	/* they belong to the scheduler */
 out:
 	mutex_unlock(&ctx->submit_lock);
