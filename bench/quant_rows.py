@@ -138,7 +138,7 @@ TARGETS = [
 
 
 def qtables(model):
-    """[(row, target or None)] of the qtables for a model, by number: finer4 before finer12."""
+    """[(row, target or None)] of the qtables for a model, by number: finer2 before finer12."""
     found = []
     for path in sorted(glob.glob(f"bench/qtables/{model}-*.qtable"), key=lambda p: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", p)]):
         with open(path, encoding="utf-8") as f:
