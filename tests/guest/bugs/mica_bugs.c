@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One bug of each kind that the debug kernel's checkers are there for: bug=NAME at load. tests/guest/run-checker-tests.sh
- * makes sure that every checker fires and that the test runner hears it.
+ * One bug of each kind that the debug kernel's checkers are there for: bug=NAME at load. By them run-checker-tests.sh
+ * sees that every checker fires and that the test runner hears it.
  */
 #include <linux/delay.h>
 #include <linux/dma-mapping.h>
