@@ -292,7 +292,9 @@ static bool product_small(const struct ir_graph *g, const struct ir_op *op, int6
 
 	for (unsigned i = 0; i < op->ins; i++)
 		r = times(r, ir_op_in(op, i) && (i < 2 || !strcmp(op->onnx_type, "Einsum")) ? around(magnitude(integer_range(g, ir_op_in(op, i)))) : range(1, 1));
-	return magnitude(r) <= EXACT && (op->ins < 3 || !ir_op_in(op, 2) || magnitude(integer_range(g, ir_op_in(op, 2))) + magnitude(r) <= EXACT);
+	if (op->ins > 2 && ir_op_in(op, 2) && strcmp(op->onnx_type, "Einsum") != 0)
+		r = plus(r, around(magnitude(integer_range(g, ir_op_in(op, 2)))));
+	return magnitude(r) <= EXACT;
 }
 
 static int check_op(struct ir_graph *g, struct ir_op *op)
