@@ -265,6 +265,18 @@ static int check_device(struct verify *c, const struct ir_op *op)
 	return kind_check[op->kind](c, op);
 }
 
+/* In ONNX's order of axes. */
+static int check_conv_operands(struct verify *c, const struct ir_op *op)
+{
+	const struct ir_value *x = op->in[0], *w = ir_op_in(op, 1), *b = ir_op_in(op, 2), *y = op->out[0];
+
+	CHECK(x && w && x->rank == 4 && w->rank == 4 && y->rank == 4, x);
+	CHECK(op->a.groups >= 1 && w->dim[1] * op->a.groups == x->dim[1], w);
+	CHECK(w->dim[0] == y->dim[1] && w->dim[0] % op->a.groups == 0 && x->dim[0] == y->dim[0], w);
+	CHECK(!b || (b->rank == 1 && b->dim[0] == w->dim[0]), b);
+	return 0;
+}
+
 /* Kinds whose rules on shapes hold in any layout. */
 static bool has_no_layout(enum ir_kind kind)
 {
@@ -276,6 +288,8 @@ int ir_verify_shapes(struct ir_graph *g, const struct ir_op *op)
 {
 	struct verify c = { .g = g, .op = op };
 
+	if (op->kind == IR_CONV)
+		return check_conv_operands(&c, op);
 	return has_no_layout(op->kind) ? kind_check[op->kind](&c, op) : 0;
 }
 

@@ -31,10 +31,10 @@ static int check_weights(struct ir_graph *g, struct ir_op *op, const struct ir_v
 				 "weights are for %lld input channels in %lld groups, the operand "
 				 "has %lld channels; check the model",
 				 (long long)in, (long long)groups, (long long)x->dim[1]);
-	if (b && ir_elements(b) != out)
+	if (b && (b->rank != 1 || b->dim[0] != out))
 		return onnx_fail(g, op, MICA_ERR_SHAPE,
-				 "bias has %lld elements for %lld channels; check the model",
-				 (long long)ir_elements(b), (long long)out);
+				 "bias has %lld elements in %u dimensions for %lld channels; check the model",
+				 (long long)ir_elements(b), b->rank, (long long)out);
 	return 0;
 }
 
