@@ -322,6 +322,9 @@ int onnx_check_node(struct ir_graph *g, const Onnx__NodeProto *n)
 		return mica_err_set(g->err, MICA_ERR_CORRUPT,
 				    "%s: node '%.150s' (%.60s): has no operator type, or too many operands or results; export the model again",
 				    g->name, node_name(n), n->op_type ? n->op_type : "no type");
+	if (!strncmp(n->op_type, ONNX_OWN, strlen(ONNX_OWN)))
+		return mica_err_set(g->err, MICA_ERR_UNSUPPORTED, "%s: node '%.150s' (%.60s): there is no such operator; export with standard ONNX operators",
+				    g->name, node_name(n), n->op_type);
 	if (n->domain && *n->domain && strcmp(n->domain, "ai.onnx") && strcmp(n->domain, MICROSOFT) && !onnx_function_find(g, n->domain, n->op_type))
 		return mica_err_set(g->err, MICA_ERR_UNSUPPORTED,
 				    "%s: node '%.150s' (%.60s): operators of domain '%.100s' are "

@@ -27,7 +27,8 @@ int onnx_control(struct ir_graph *g, struct ir_op *op, struct ir_op **next);
 /* A new operator of ONNX's kind with one result and the name of `like`. */
 struct ir_op *onnx_control_op(struct ir_graph *g, const char *type, const struct ir_op *like, struct ir_op *before, struct ir_value *const *in,
 			      unsigned ins);
-#define ONNX_STACK "mica:Stack"		/* operands of one shape along a new axis a.axis */
+#define ONNX_OWN "mica:" /* begins the names of what control flow and sequences become; no file has them */
+#define ONNX_STACK ONNX_OWN "Stack"		/* operands of one shape along a new axis a.axis */
 
 /* ---- onnx_function.c: functions that the model brings along ---- */
 const Onnx__FunctionProto *onnx_function_find(const struct ir_graph *g, const char *domain, const char *type);

@@ -12,7 +12,7 @@
 #include "onnx_control.h"
 
 #define STACK ONNX_STACK
-#define ITEM "mica:Item"
+#define ITEM ONNX_OWN "Item"
 #define CHOOSE "If (choice)"
 
 static const Onnx__GraphProto *subgraph(const struct ir_op *op, const char *name)

@@ -7,8 +7,8 @@
 #include <string.h>
 #include "onnx_control.h"
 
-#define LIST "mica:Sequence"
-#define NONE "mica:None"
+#define LIST ONNX_OWN "Sequence"
+#define NONE ONNX_OWN "None"
 
 static const char *const types[] = { "SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceAt", "SequenceLength",
 				     "SequenceMap",   "SplitToSequence",   "ConcatFromSequence", "Optional", "OptionalHasElement",

@@ -123,7 +123,7 @@ def attribute(key, text, graphs):
 
 
 def node(line, graphs):
-    outs, op, ins, rest = re.match(r"(.*?)\s*=\s*([\w.]+)\((.*?)\)\s*(.*)", line).groups()
+    outs, op, ins, rest = re.match(r"(.*?)\s*=\s*([\w.:]+)\((.*?)\)\s*(.*)", line).groups()
     names = [s.strip() for s in ins.split(",") if s.strip()]
     out = b"".join(blob(1, "" if s == "-" else s) for s in names)
     out += b"".join(blob(2, "" if s.strip() == "-" else s.strip()) for s in outs.split(","))
