@@ -187,8 +187,9 @@ int onnx_call(struct ir_graph *g, struct ir_op *op, struct ir_op **next)
 			r = onnx_fail(g, op, MICA_ERR_CORRUPT, "its function does not compute result %u; export the model again", i);
 	}
 	free(out);
+	if (r)
+		return r;
+	ir_op_remove(g, op);
 	*next = before ? before->next : g->first;
-	if (!r)
-		ir_op_remove(g, op);
-	return r;
+	return 0;
 }

@@ -134,9 +134,9 @@ static int do_if(struct ir_graph *g, struct ir_op *op, struct ir_op **next)
 			becomes(g, op, i, out[i]);
 		free(out);
 	}
-	*next = first_new(g, before);
 	if (!r)
-		ir_op_remove(g, op);
+		ir_op_remove(g, op); /* before looking: it may have become nothing */
+	*next = first_new(g, before);
 	return r;
 }
 
@@ -297,9 +297,9 @@ static int do_loop(struct ir_graph *g, struct ir_op *op, struct ir_op **next)
 		for (unsigned i = 0; i < l.collected && !r; i++)
 			r = op->out[l.states + i] ? stack(&l, i, 0, false) : 0;
 	}
-	*next = first_new(g, before);
 	if (!r && !more)
 		ir_op_remove(g, op);
+	*next = first_new(g, before);
 	return r;
 }
 
@@ -383,9 +383,9 @@ static int do_scan(struct ir_graph *g, struct ir_op *op, struct ir_op **next)
 	for (unsigned i = 0; i < l.collected && !r; i++)
 		if (op->out[l.states + i])
 			r = stack(&l, i, (int)nth(op, "scan_output_axes", i), nth(op, "scan_output_directions", i));
-	*next = first_new(g, before);
 	if (!r)
-		ir_op_remove(g, op);
+		ir_op_remove(g, op); /* before looking: it may have become nothing */
+	*next = first_new(g, before);
 	return r;
 }
 
