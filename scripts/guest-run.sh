@@ -93,6 +93,14 @@ args=(-nodefaults -no-user-config -display none -no-reboot
 	-fsdev "local,id=host,path=${share//,/,,},security_model=none,multidevs=remap"
 	-device virtio-9p-pci,fsdev=host,mount_tag=host)
 cmdline="console=ttyS1 quiet loglevel=5 panic=-1 tsc=reliable no_timer_check mitigations=off random.trust_cpu=on"
+# The emulated CPU's time stamp counter is this machine's; a guest that measures it on a busy machine may end with a clock that runs away.
+if [ "$(uname -m)" = x86_64 ]; then
+	tsc=$MICA_BUILD/guest/tsc-khz
+	mkdir -p "${tsc%/*}"
+	[ "$tsc" -nt "$MICA_TOP/scripts/tsc-khz.c" ] || { gcc -O2 -o "$run/tsc-khz" "$MICA_TOP/scripts/tsc-khz.c" && mv "$run/tsc-khz" "$tsc"; }
+	khz=$("$tsc" || true)
+	[ -z "$khz" ] || cmdline+=" tsc_early_khz=$khz"
+fi
 # KASAN: every report, not only the first of a boot.
 [ "${MICA_KERNEL:-}" != debug ] || cmdline+=" kasan_multi_shot kunit.enable=1"
 if [ -n "$iommu" ]; then
