@@ -418,6 +418,16 @@ static int try_pass(struct ir_graph *g, const struct mica_compile_options *o, in
 	return r;
 }
 
+/* What is asked for and cannot be done is not left out in silence. */
+static void warn_of_no_samples(const struct ir_graph *g, const struct mica_compile_options *o)
+{
+	unsigned r = o->repair;
+
+	if (r & (MICA_REPAIR_CENTER | MICA_REPAIR_ADAROUND | MICA_REPAIR_BIAS) && !o->quiet)
+		fprintf(stderr, "mica: WARNING: %s: without calibration samples (--calib, and a method but none) these repairs are left out:%s%s%s\n", g->name,
+			r & MICA_REPAIR_CENTER ? " center" : "", r & MICA_REPAIR_ADAROUND ? " adaround" : "", r & MICA_REPAIR_BIAS ? " bias" : "");
+}
+
 /* The repairs of the f32 graph, and those that say how it is quantized; each is measured when there are samples. */
 int pass_equalize(struct ir_graph *g, const struct mica_compile_options *o)
 {
@@ -427,6 +437,8 @@ int pass_equalize(struct ir_graph *g, const struct mica_compile_options *o)
 
 	if (!o->repair || !quantizes(g, o))
 		return 0;
+	if (!measure)
+		warn_of_no_samples(g, o);
 	if (measure) {
 		r = quality_begin(g, o);
 		if (!r)

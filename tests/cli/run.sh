@@ -94,6 +94,7 @@ check "--version" bash -c "'$MICA' --version | grep -q '^mica [0-9]'"
 check "calibrate writes a table" "$MICA" calibrate $model --calib="$calib" -o "$work/table"
 check "compile takes it without samples" "$MICA" compile $model -o "$work/t.mica" --format=int8 --calib-table="$work/table"
 check "repairs say what they gain" bash -c "'$MICA' compile $model -o '$work/t.mica' --format=int8 --calib='$calib' --repair=cle,bias 2>&1 | grep -q 'repair bias: output cosine'"
+check "repairs that need samples say so" bash -c "'$MICA' compile $model -o '$work/t.mica' --format=e4m3 --repair=center,bias 2>&1 | grep -q 'are left out: center bias'"
 echo "input max wrong 0 1" >"$work/bad.table"
 expect "arrays cannot be augmented" 2 "a.npy is an array; only images can be augmented" "$MICA" compile $model -o "$work/t.mica" --calib="$calib" --augment=2
 expect "a table's mistake is named" 2 "bad.table:1: not a threshold: 'wrong'" "$MICA" compile $model -o "$work/t.mica" --calib-table="$work/bad.table"
