@@ -17,6 +17,7 @@
 #define SAMPLES	 64 /* are looked at */
 #define LOOKED	 16384 /* elements of a value and sample, about */
 #define CHOICES	 64 /* of c: none, the mean, and parts of the range */
+#define MOST	 0x1p55 /* of a sample's error: SAMPLES of them fit 64 bits */
 #define UNIT	 0x1p38 /* sums of errors are integers, so that they don't depend on the threads */
 
 struct site {
@@ -160,8 +161,11 @@ static void see_errors(struct site *s, const float *x, size_t n)
 	for (size_t i = 0; i < channels; i++) {
 		int64_t error[CHOICES];
 
-		for (unsigned k = 0; k < CHOICES; k++)
-			error[k] = (int64_t)(unit * error_of(s, x + i, n - i, step, choice(s, (int64_t)i, k)));
+		for (unsigned k = 0; k < CHOICES; k++) {
+			double e = unit * error_of(s, x + i, n - i, step, choice(s, (int64_t)i, k));
+
+			error[k] = (int64_t)(e < MOST ? e : MOST);	/* NaN, too: then no constant is better than none */
+		}
 		pthread_mutex_lock(&s->lock);
 		for (unsigned k = 0; k < CHOICES; k++)
 			s->error[i][k] += error[k];
